@@ -1,0 +1,1 @@
+//! Holds no code: its manifest unifies the features of shared dependencies.

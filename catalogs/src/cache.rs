@@ -1,0 +1,194 @@
+//! The metadata cache of one catalog: every answer of the source is kept for a time (TTL), and many
+//! statements that miss at once make one request (single flight).
+//!
+//! A failed request is not kept. "There is no such table" is not kept either, so that a table is seen as
+//! soon as it exists.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sluice_spi::{Connector, Result, TableMetadata, TableStatistics, TableSummary};
+use tokio::sync::OnceCell;
+
+/// How long an answer is believed. A statement that plans against an older one meets the source's own
+/// error, which flushes.
+pub const METADATA_TTL: Duration = Duration::from_secs(60);
+
+/// Entries kept per kind; the oldest go first. Bounds memory against schemas without end.
+const CACHE_ENTRIES: usize = 20_000;
+
+struct Entry<V> {
+    made: Instant,
+    cell: Arc<OnceCell<V>>,
+}
+
+/// One kind of answers, by key.
+struct Answers<K, V> {
+    entries: Mutex<HashMap<K, Entry<V>>>,
+    ttl: Duration,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
+    fn new(ttl: Duration) -> Self {
+        Answers { entries: Mutex::new(HashMap::new()), ttl }
+    }
+
+    async fn get_or_load<F>(&self, key: K, load: impl FnOnce() -> F) -> Result<V>
+    where
+        F: Future<Output = Result<V>>,
+    {
+        let cell = {
+            let mut entries = self.entries.lock();
+            let now = Instant::now();
+            match entries.get(&key) {
+                Some(entry) if now.duration_since(entry.made) < self.ttl => entry.cell.clone(),
+                _ => {
+                    if entries.len() >= CACHE_ENTRIES {
+                        let ttl = self.ttl;
+                        entries.retain(|_, e| now.duration_since(e.made) < ttl);
+                        if entries.len() >= CACHE_ENTRIES {
+                            entries.clear();
+                        }
+                    }
+                    let cell = Arc::new(OnceCell::new());
+                    entries.insert(key, Entry { made: now, cell: cell.clone() });
+                    cell
+                }
+            }
+        };
+        cell.get_or_try_init(load).await.cloned()
+    }
+
+    /// What is there already, without asking.
+    fn peek(&self, key: &K) -> Option<V> {
+        let entries = self.entries.lock();
+        let entry = entries.get(key)?;
+        (entry.made.elapsed() < self.ttl).then(|| entry.cell.get().cloned()).flatten()
+    }
+
+    fn remove(&self, key: &K) {
+        self.entries.lock().remove(key);
+    }
+
+    fn clear(&self) {
+        self.entries.lock().clear();
+    }
+}
+
+/// A schema and a table name.
+type TableKey = (String, String);
+
+/// The cache of one catalog.
+pub struct MetadataCache {
+    connector: Arc<dyn Connector>,
+    schemas: Answers<(), Arc<Vec<String>>>,
+    listings: Answers<String, Arc<Vec<TableSummary>>>,
+    described: Answers<String, Arc<Vec<Arc<TableMetadata>>>>,
+    tables: Answers<TableKey, Option<Arc<TableMetadata>>>,
+    statistics: Answers<TableKey, Arc<TableStatistics>>,
+}
+
+impl MetadataCache {
+    /// An empty cache before `connector`.
+    pub fn new(connector: Arc<dyn Connector>, ttl: Duration) -> Self {
+        MetadataCache {
+            connector,
+            schemas: Answers::new(ttl),
+            listings: Answers::new(ttl),
+            described: Answers::new(ttl),
+            tables: Answers::new(ttl),
+            statistics: Answers::new(ttl),
+        }
+    }
+
+    /// Every schema's name.
+    pub async fn schemas(&self) -> Result<Arc<Vec<String>>> {
+        let load = || async { self.connector.metadata().schemas().await.map(Arc::new) };
+        self.schemas.get_or_load((), load).await
+    }
+
+    /// The tables of a schema.
+    pub async fn tables(&self, schema: &str) -> Result<Arc<Vec<TableSummary>>> {
+        let load = || async { self.connector.metadata().tables(schema).await.map(Arc::new) };
+        self.listings.get_or_load(schema.to_owned(), load).await
+    }
+
+    /// The tables of a schema with their columns.
+    pub async fn describe_schema(&self, schema: &str) -> Result<Arc<Vec<Arc<TableMetadata>>>> {
+        let load = || async { self.connector.metadata().describe_schema(schema).await.map(Arc::new) };
+        self.described.get_or_load(schema.to_owned(), load).await
+    }
+
+    /// One table, or `None`.
+    pub async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<TableMetadata>>> {
+        let key = (schema.to_owned(), table.to_owned());
+        let load =
+            || async { Ok(self.connector.metadata().table(schema, table).await?.map(Arc::new)) };
+        let found = self.tables.get_or_load(key.clone(), load).await?;
+        if found.is_none() {
+            self.tables.remove(&key);
+        }
+        Ok(found)
+    }
+
+    /// A table's statistics. A source that cannot give them makes a worse plan, not an error.
+    pub async fn statistics(&self, table: &TableMetadata) -> Arc<TableStatistics> {
+        let key = (table.schema.clone(), table.name.clone());
+        let load = || async { self.connector.metadata().statistics(table).await.map(Arc::new) };
+        match self.statistics.get_or_load(key, load).await {
+            Ok(statistics) => statistics,
+            Err(error) => {
+                tracing::debug!(table = %table.name, %error, "no statistics");
+                Arc::new(TableStatistics::unknown())
+            }
+        }
+    }
+
+    /// The described tables of a schema where they are cached; never asks the source.
+    pub fn peek_described(&self, schema: &str) -> Option<Arc<Vec<Arc<TableMetadata>>>> {
+        self.described.peek(&schema.to_owned())
+    }
+
+    /// Forgets everything.
+    pub fn flush(&self) {
+        self.schemas.clear();
+        self.listings.clear();
+        self.described.clear();
+        self.tables.clear();
+        self.statistics.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn misses_at_once_load_once_and_the_ttl_ends() {
+        let answers: Answers<u8, usize> = Answers::new(Duration::from_millis(50));
+        let loads = AtomicUsize::new(0);
+        let load = || async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(loads.fetch_add(1, Ordering::SeqCst))
+        };
+        let (a, b) = tokio::join!(answers.get_or_load(1, load), answers.get_or_load(1, load));
+        assert_eq!((a.unwrap(), b.unwrap()), (0, 0));
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(answers.get_or_load(1, load).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_kept() {
+        let answers: Answers<u8, usize> = Answers::new(METADATA_TTL);
+        let failed =
+            answers.get_or_load(1, || async { Err(sluice_spi::Error::internal("down")) }).await;
+        assert!(failed.is_err());
+        assert_eq!(answers.get_or_load(1, || async { Ok(7) }).await.unwrap(), 7);
+    }
+}

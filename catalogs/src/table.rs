@@ -1,0 +1,230 @@
+//! A connector's table as the engine's planner sees it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{Constraint, Constraints, DFSchema, Result, Statistics};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::conjunction;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use parking_lot::Mutex;
+use sluice_spi::{
+    FilterPushdown, Pushed, Reason, SplitRequest, TableKind, TableMetadata, TableStatistics,
+};
+
+use crate::options::SluiceOptions;
+use crate::scan::{ConnectorScanExec, FilterNote, ScanTarget};
+use crate::{Catalog, Catalogs, statistics};
+
+/// One reference to a table in one statement.
+pub struct CatalogTable {
+    catalogs: Arc<Catalogs>,
+    catalog: Arc<Catalog>,
+    metadata: Arc<TableMetadata>,
+    schema: SchemaRef,
+    constraints: Constraints,
+    statistics: Arc<TableStatistics>,
+    pushdown: bool,
+    /// What the planner offered so far. The planner offers a conjunct more than once.
+    notes: Mutex<Vec<FilterNote>>,
+}
+
+impl std::fmt::Debug for CatalogTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CatalogTable({}.{}.{})", self.catalog.name(), self.metadata.schema, self.metadata.name)
+    }
+}
+
+impl CatalogTable {
+    /// A reference to `metadata` of `catalog`.
+    pub fn new(
+        catalogs: Arc<Catalogs>,
+        catalog: Arc<Catalog>,
+        metadata: Arc<TableMetadata>,
+        statistics: Arc<TableStatistics>,
+        pushdown: bool,
+    ) -> Self {
+        let schema = metadata.arrow_schema();
+        let key: Option<Vec<usize>> =
+            metadata.primary_key.iter().map(|name| schema.index_of(name).ok()).collect();
+        let constraints = match key {
+            Some(key) if !key.is_empty() => {
+                Constraints::new_unverified(vec![Constraint::PrimaryKey(key)])
+            }
+            _ => Constraints::default(),
+        };
+        let notes = Mutex::default();
+        CatalogTable { catalogs, catalog, metadata, schema, constraints, statistics, pushdown, notes }
+    }
+
+    /// The catalog it belongs to.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Its description.
+    pub fn metadata(&self) -> &Arc<TableMetadata> {
+        &self.metadata
+    }
+
+    fn offer(&self, conjuncts: &[Expr]) -> FilterPushdown {
+        let handle = &self.metadata.handle;
+        let refuse = |reason: &str| FilterPushdown {
+            handle: handle.clone(),
+            outcome: vec![Pushed::No(Reason(reason.to_owned())); conjuncts.len()],
+        };
+        if !self.pushdown {
+            return refuse("switched off by sluice.pushdown");
+        }
+        match self.catalog.connector().pushdown() {
+            Some(pushdown) => pushdown.apply_filter(&self.metadata, handle, conjuncts),
+            None => refuse("the connector takes no filters"),
+        }
+    }
+
+    fn note(&self, conjuncts: &[Expr], outcome: &[Pushed]) {
+        let mut notes = self.notes.lock();
+        for (expr, outcome) in conjuncts.iter().zip(outcome) {
+            let note = FilterNote { filter: expr.human_display().to_string(), outcome: outcome.clone() };
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for CatalogTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
+    }
+
+    fn table_type(&self) -> TableType {
+        match self.metadata.kind {
+            TableKind::View | TableKind::MaterializedView => TableType::View,
+            TableKind::Table | TableKind::ForeignTable | TableKind::PartitionedTable => {
+                TableType::Base
+            }
+        }
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(statistics::to_engine(&self.statistics, &self.schema))
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let conjuncts: Vec<Expr> = filters.iter().map(|e| (*e).clone()).collect();
+        let outcome = self.offer(&conjuncts).outcome;
+        self.note(&conjuncts, &outcome);
+        Ok(outcome
+            .iter()
+            .map(|pushed| match pushed {
+                Pushed::Exactly => TableProviderFilterPushDown::Exact,
+                Pushed::Superset(_) => TableProviderFilterPushDown::Inexact,
+                Pushed::No(_) => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = SluiceOptions::of(state.config());
+        let answer = self.offer(filters);
+        let projection =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let partitions = state.config().target_partitions();
+        let query_id: Arc<str> = options.query_id.as_str().into();
+        let request = SplitRequest {
+            query_id: query_id.clone(),
+            parallelism: partitions.saturating_mul(options.workers.max(1)),
+        };
+        let splits =
+            self.catalog.connector().splits().splits(&answer.handle, &request).await?;
+        let target = Arc::new(ScanTarget {
+            query_id,
+            schema_name: self.metadata.schema.clone(),
+            table_name: self.metadata.name.clone(),
+            handle: answer.handle,
+            schema: self.schema.clone(),
+            coordinator_only: self.catalog.connector().coordinator_only(),
+            notes: self.notes.lock().clone(),
+        });
+        // Only what the source does exactly changes the number of rows that come out of the scan: for a
+        // superset the engine's own filter above does the counting.
+        let exact: Vec<Expr> = filters
+            .iter()
+            .zip(&answer.outcome)
+            .filter(|(_, outcome)| matches!(outcome, Pushed::Exactly))
+            .map(|(filter, _)| filter.clone())
+            .collect();
+        let statistics = self.filtered_statistics(state, &target, &exact)?;
+        let scan = ConnectorScanExec::try_new(
+            self.catalogs.clone(),
+            target,
+            projection.clone(),
+            Vec::new(),
+            limit,
+        )?
+        .with_statistics(statistics.project(Some(&projection)).with_fetch(limit, 0, 1)?)
+        .with_splits(splits, partitions)?;
+        Ok(Arc::new(scan))
+    }
+}
+
+impl CatalogTable {
+    /// The table's statistics after `filters`, estimated by the engine's own filter operator.
+    fn filtered_statistics(
+        &self,
+        state: &dyn Session,
+        target: &Arc<ScanTarget>,
+        filters: &[Expr],
+    ) -> Result<Statistics> {
+        let whole = statistics::to_engine(&self.statistics, &self.schema);
+        if filters.is_empty() || matches!(whole.num_rows, Precision::Absent) {
+            return Ok(whole);
+        }
+        let columns = DFSchema::try_from(self.schema.clone())?;
+        let predicates = filters
+            .iter()
+            .map(|filter| state.create_physical_expr(unqualified(filter.clone())?, &columns))
+            .collect::<Result<Vec<Arc<dyn PhysicalExpr>>>>()?;
+        let all = (0..self.schema.fields().len()).collect();
+        let scan =
+            ConnectorScanExec::try_new(self.catalogs.clone(), target.clone(), all, Vec::new(), None)?
+                .with_statistics(whole);
+        let filter: Arc<dyn ExecutionPlan> =
+            Arc::new(FilterExec::try_new(conjunction(predicates), Arc::new(scan))?);
+        let estimated = StatisticsContext::new().compute(filter.as_ref(), &StatisticsArgs::new())?;
+        Ok(Statistics::clone(&estimated).to_inexact())
+    }
+}
+
+/// The same expression with bare column names, as a table's own schema has them.
+fn unqualified(expr: Expr) -> Result<Expr> {
+    use datafusion::common::Column;
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    expr.transform(|e| {
+        Ok(match e {
+            Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
+            other => Transformed::no(other),
+        })
+    })
+    .map(|t| t.data)
+}

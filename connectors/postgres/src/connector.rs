@@ -1,0 +1,103 @@
+//! The catalog that holds it all together, and the factory that makes it from its file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sluice_spi::{
+    Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result, ScanDescription,
+    SplitSource, TableHandle, parse_section,
+};
+
+use crate::catalog_sql;
+use crate::config::PostgresConfig;
+use crate::facts::Facts;
+use crate::metadata::{CatalogMetadata, ask};
+use crate::passthrough::NativeQueries;
+use crate::pool::Source;
+use crate::pushdown::FilterRules;
+use crate::read::{Access, ReadPlan, TableReader};
+use crate::render::{Constants, select};
+use crate::splits::WholeTable;
+
+/// Makes `postgres` catalogs.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct PostgresFactory;
+
+impl ConnectorFactory for PostgresFactory {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn create(&self, context: ConnectorContext, keys: toml::Table) -> Result<Arc<dyn Connector>> {
+        let place = format!("catalogs/{}.toml", context.catalog);
+        let config: PostgresConfig = parse_section(&place, keys)?;
+        let source = Arc::new(Source::new(&context.catalog, config.target(&context)?)?);
+        Ok(Arc::new(PostgresCatalog {
+            metadata: CatalogMetadata { source: source.clone() },
+            reader: TableReader { source: source.clone() },
+            native: NativeQueries { source: source.clone() },
+            source,
+        }))
+    }
+
+    fn reference(&self) -> schemars::Schema {
+        schemars::schema_for!(PostgresConfig)
+    }
+}
+
+/// One PostgreSQL database.
+struct PostgresCatalog {
+    source: Arc<Source>,
+    metadata: CatalogMetadata,
+    reader: TableReader,
+    native: NativeQueries,
+}
+
+#[async_trait]
+impl Connector for PostgresCatalog {
+    fn metadata(&self) -> &dyn Metadata {
+        &self.metadata
+    }
+
+    fn splits(&self) -> &dyn SplitSource {
+        &WholeTable
+    }
+
+    fn reader(&self) -> &dyn Reader {
+        &self.reader
+    }
+
+    fn describe(&self, handle: &TableHandle, projection: &[usize], limit: Option<usize>) -> ScanDescription {
+        let Ok(facts) = Facts::of(handle) else { return ScanDescription::default() };
+        let access = ReadPlan::new(handle, projection, limit).map(|plan| match plan.access {
+            Access::Count => "row count",
+            Access::Prepared => "prepared statement",
+            Access::Copy => "binary COPY",
+        });
+        ScanDescription {
+            // With the constants in it, as a person would type it.
+            remote_sql: select(&handle.relation, &facts, projection, limit, Constants::Inline).map(|sql| sql.text),
+            facts: access.map(|access| ("Access".to_owned(), access.to_owned())).into_iter().collect(),
+        }
+    }
+
+    fn pushdown(&self) -> Option<&dyn Pushdown> {
+        Some(&FilterRules)
+    }
+
+    fn passthrough(&self) -> Option<&dyn Passthrough> {
+        Some(&self.native)
+    }
+
+    async fn ping(&self) -> Result<String> {
+        let row = ask(&self.source, async |client| client.query_one(catalog_sql::DATABASE, &[]).await).await?;
+        let (version, tables): (String, i64) = (row.get(1), row.get(2));
+        // "15.14 (Debian 15.14-0+deb12u1)"
+        let version = version.split(' ').next().unwrap_or(&version);
+        Ok(format!("PostgreSQL {version}, {tables} table{}", if tables == 1 { "" } else { "s" }))
+    }
+
+    fn open_connections(&self) -> usize {
+        self.source.open_connections()
+    }
+}

@@ -1,0 +1,49 @@
+//! What a table handle carries for this connector beyond its relation: how each column is read, which
+//! keys are unique. Facts only, no connection and no secret.
+
+use serde::{Deserialize, Serialize};
+use sluice_spi::{CompareOp, Error, Relation, Result, ScalarExpr, TableHandle};
+
+use crate::types::ColumnType;
+
+/// The payload of a [`TableHandle`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// One per column of the relation, in order.
+    pub(crate) columns: Vec<ColumnType>,
+    /// Names of the columns of each unique key.
+    pub(crate) unique: Vec<Vec<String>>,
+    /// The database's encoding is UTF-8, so that its byte order is the engine's.
+    pub(crate) utf8: bool,
+}
+
+impl Facts {
+    pub(crate) fn to_payload(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::internal(format!("a table handle could not be written: {e}")))
+    }
+
+    pub(crate) fn of(handle: &TableHandle) -> Result<Facts> {
+        let facts: Facts = serde_json::from_slice(&handle.payload)
+            .map_err(|e| Error::internal(format!("a table handle could not be read: {e}")))?;
+        if facts.columns.len() != handle.relation.columns().len() {
+            return Err(Error::internal("a table handle describes other columns than its relation"));
+        }
+        Ok(facts)
+    }
+
+    /// True where the conjuncts fix every column of a unique key to a constant, so that one row comes
+    /// back at most.
+    pub(crate) fn is_key_lookup(&self, relation: &Relation) -> bool {
+        let mut fixed = Vec::new();
+        for predicate in relation.predicates() {
+            if let ScalarExpr::Compare { op: CompareOp::Eq, left, right } = predicate {
+                match (left.as_ref(), right.as_ref()) {
+                    (ScalarExpr::Column(name), ScalarExpr::Literal(_))
+                    | (ScalarExpr::Literal(_), ScalarExpr::Column(name)) => fixed.push(name),
+                    _ => {}
+                }
+            }
+        }
+        self.unique.iter().any(|key| !key.is_empty() && key.iter().all(|column| fixed.contains(&column)))
+    }
+}

@@ -1,0 +1,35 @@
+//! The `postgres` connector: a PostgreSQL database (12 or newer) as a catalog.
+//!
+//! ```text
+//! config ─► pool ─► metadata, statistics, passthrough      names and descriptions
+//!             │
+//!             └──► read ─► scan ─► copy ─► decode           rows
+//! pushdown ─► render ─► literal                             SQL
+//! ```
+//!
+//! Relies on tokio-postgres for the protocol and deadpool for the pool. Reads only: every session is
+//! read-only, and no statement outlives the stream that asked for it. Never sends an expression whose
+//! meaning at the source is not the engine's.
+
+mod catalog_sql;
+mod config;
+mod connector;
+mod copy;
+mod decode;
+mod error;
+mod facts;
+mod literal;
+mod metadata;
+mod passthrough;
+mod pool;
+mod pushdown;
+mod read;
+mod render;
+mod scan;
+mod splits;
+mod statistics;
+mod tls;
+mod types;
+
+pub use config::PostgresConfig;
+pub use connector::PostgresFactory;

@@ -1,0 +1,234 @@
+//! The source of one catalog: its pool, its sessions, and the guard that leaves no statement running.
+//!
+//! Relies on deadpool for the queue. Connects lazily, so that a source that is down fails its queries
+//! only. A connection goes back to the pool only when nothing runs on it and its session is as it was
+//! made; anything else is cancelled and closed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
+use sluice_spi::{Error, Result, SqlState};
+use tokio::task::JoinHandle;
+use tokio_postgres::NoTls;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::Target;
+use crate::error::connect_error;
+use crate::tls::{self, TlsMode};
+
+/// What every session is set to before its first statement. Text that crosses the wire must mean the
+/// same whatever the role's own settings are, and this connector only reads.
+const SESSION: &str = "\
+SET TIME ZONE 'UTC'; \
+SET datestyle = 'ISO, YMD'; \
+SET intervalstyle = 'postgres'; \
+SET extra_float_digits = 1; \
+SET bytea_output = 'hex'; \
+SET standard_conforming_strings = on; \
+SET transform_null_equals = off; \
+SET default_transaction_read_only = on";
+
+/// Prepared statements that one connection keeps. A statement costs the server some tens of kilobytes.
+const STATEMENTS_PER_CONNECTION: usize = 256;
+
+/// A cancel request that has no answer by then is given up: closing the socket ends the query too, only
+/// later.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One catalog's server.
+pub(crate) struct Source {
+    catalog: Arc<str>,
+    pool: Pool,
+    /// `None` where TLS is off.
+    tls: Option<MakeRustlsConnect>,
+    max_connections: usize,
+    connect_timeout: Duration,
+}
+
+impl Source {
+    /// Makes the pool. Opens nothing.
+    pub(crate) fn new(catalog: &str, target: Target) -> Result<Source> {
+        let tls = match target.tls_mode {
+            TlsMode::Disable => None,
+            mode => Some(tls::connector(mode, &target.tls_files)?),
+        };
+        let manager = Manager::from_connect(
+            target.client,
+            Sessions { tls: tls.clone() },
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        // The client's own timeout is per address; this one covers all of them and the login.
+        let create_timeout = target.connect_timeout.saturating_mul(3);
+        let pool = Pool::builder(manager)
+            .max_size(target.max_connections)
+            .wait_timeout(Some(target.wait_timeout))
+            .create_timeout(Some(create_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| Error::internal(format!("could not make a connection pool: {e}")))?;
+        Ok(Source {
+            catalog: catalog.into(),
+            pool,
+            tls,
+            max_connections: target.max_connections,
+            connect_timeout: create_timeout,
+        })
+    }
+
+    pub(crate) fn catalog(&self) -> &str {
+        &self.catalog
+    }
+
+    /// Connections open now, in use or idle.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.pool.status().size
+    }
+
+    /// A connection with nothing running on it.
+    pub(crate) async fn session(&self) -> Result<Session> {
+        let client = self.pool.get().await.map_err(|e| self.pool_error(e))?;
+        if client.statement_cache.size() > STATEMENTS_PER_CONNECTION {
+            client.statement_cache.clear();
+        }
+        Ok(Session { client: Some(client), tls: self.tls.clone(), running: false, private: false })
+    }
+
+    fn pool_error(&self, error: PoolError) -> Error {
+        let catalog = &self.catalog;
+        match error {
+            PoolError::Backend(e) => connect_error(catalog, &e),
+            PoolError::Timeout(TimeoutType::Wait) => Error::new(
+                SqlState::TOO_MANY_CONNECTIONS,
+                format!("no connection to the source of catalog \"{catalog}\" became free in time"),
+            )
+            .with_detail(format!("All {} connections are in use.", self.max_connections))
+            .with_hint("Raise max_connections or wait_timeout in the catalog's file.")
+            .with_source(catalog.as_ref()),
+            PoolError::Timeout(_) => Error::new(
+                SqlState::CONNECTION_FAILURE,
+                format!(
+                    "could not connect to the source of catalog \"{catalog}\": no answer within {:?}",
+                    self.connect_timeout
+                ),
+            )
+            .with_hint("Is the server running at the address in the catalog's file?")
+            .with_source(catalog.as_ref()),
+            other => Error::internal(format!("connection pool of catalog \"{catalog}\": {other}")),
+        }
+    }
+}
+
+/// Opens connections and makes their sessions alike.
+struct Sessions {
+    tls: Option<MakeRustlsConnect>,
+}
+
+type Connected = std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
+
+impl Connect for Sessions {
+    fn connect(&self, config: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
+        let config = config.clone();
+        Box::pin(async move {
+            // The pool owns the task: it ends it together with the client.
+            let (client, task) = match &self.tls {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    (client, tokio::spawn(drive(connection)))
+                }
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    (client, tokio::spawn(drive(connection)))
+                }
+            };
+            match client.batch_execute(SESSION).await {
+                Ok(()) => Ok((client, task)),
+                Err(e) => {
+                    task.abort();
+                    Err(e)
+                }
+            }
+        })
+    }
+}
+
+async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if let Err(error) = connection.await {
+        // The statement that runs now, or the next that asks, reports it.
+        tracing::debug!(%error, "connection to a PostgreSQL source ended");
+    }
+}
+
+/// A connection on loan. Dropped while a statement runs, it cancels the statement at the server and
+/// closes the connection.
+pub(crate) struct Session {
+    /// `None` only inside of `drop`.
+    client: Option<Object>,
+    tls: Option<MakeRustlsConnect>,
+    running: bool,
+    private: bool,
+}
+
+impl Session {
+    /// The client. A statement is about to run: until [`Session::idle`], a drop cancels it.
+    pub(crate) fn run(&mut self) -> Result<&Object> {
+        self.running = true;
+        self.client()
+    }
+
+    /// The client, for statements that answer at once (prepare).
+    pub(crate) fn client(&self) -> Result<&Object> {
+        self.client.as_ref().ok_or_else(|| Error::internal("a session was used after its end"))
+    }
+
+    /// The statement has ended, by its last row or by the server's error.
+    pub(crate) fn idle(&mut self) {
+        self.running = false;
+    }
+
+    /// The session runs the user's own text, which may change settings: nobody else gets it.
+    pub(crate) fn make_private(&mut self) {
+        self.private = true;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        if !self.running {
+            if self.private {
+                drop(Object::take(client));
+            }
+            return;
+        }
+        let cancel = client.cancel_token();
+        let tls = self.tls.take();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // No runtime: the process is going down, and the socket with it.
+            drop(Object::take(client));
+            return;
+        };
+        // Not owned by anyone, since its owner is gone: bounded by CANCEL_TIMEOUT instead. The
+        // connection keeps its place in the pool until the server has heard of the cancel.
+        runtime.spawn(async move {
+            let request = async {
+                match tls {
+                    None => cancel.cancel_query(NoTls).await,
+                    Some(tls) => cancel.cancel_query(tls).await,
+                }
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(CANCEL_TIMEOUT, request).await {
+                tracing::debug!(%error, "cancel request to a PostgreSQL source failed");
+            }
+            drop(Object::take(client));
+        });
+    }
+}

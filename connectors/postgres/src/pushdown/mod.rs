@@ -1,0 +1,151 @@
+//! Which filters the source takes over, and why not the others.
+//!
+//! One rule per file: [`compare`] and [`like`] judge a leaf, this file combines. The measure is the
+//! engine's own answer: a conjunct is taken *exactly* only where the server keeps just the rows that the
+//! engine would keep, and as a *superset* where it keeps those and some more.
+
+mod compare;
+mod like;
+mod reason;
+
+use sluice_spi::{
+    Expr, FilterPushdown, Literal, Pushdown, Pushed, Reason, RelColumn, ScalarExpr, TableHandle, TableMetadata,
+};
+
+use crate::facts::Facts;
+use crate::render::can_render;
+use crate::types::ColumnType;
+
+/// The verdict on an expression, with what to send.
+#[derive(Debug, Clone, PartialEq)]
+enum Verdict {
+    Exactly(ScalarExpr),
+    Superset(ScalarExpr, Reason),
+    No(Reason),
+}
+
+fn no(reason: impl Into<String>) -> Verdict {
+    Verdict::No(Reason(reason.into()))
+}
+
+/// What rules may know of the columns.
+struct Scope<'a> {
+    columns: &'a [RelColumn],
+    types: &'a [ColumnType],
+    utf8: bool,
+}
+
+impl Scope<'_> {
+    fn column(&self, name: &str) -> Option<(&RelColumn, &ColumnType)> {
+        let index = self.columns.iter().position(|column| column.name == name)?;
+        Some((&self.columns[index], self.types.get(index)?))
+    }
+}
+
+/// The connector's answer to offered filters.
+pub(crate) struct FilterRules;
+
+impl Pushdown for FilterRules {
+    fn apply_filter(&self, _table: &TableMetadata, handle: &TableHandle, conjuncts: &[Expr]) -> FilterPushdown {
+        let facts = match Facts::of(handle) {
+            Ok(facts) => facts,
+            Err(error) => {
+                let outcome = conjuncts.iter().map(|_| Pushed::No(Reason(error.message.clone()))).collect();
+                return FilterPushdown { handle: handle.clone(), outcome };
+            }
+        };
+        let scope = Scope { columns: handle.relation.columns(), types: &facts.columns, utf8: facts.utf8 };
+        let mut taken = Vec::new();
+        let outcome = conjuncts
+            .iter()
+            .map(|conjunct| match offer(conjunct, &scope) {
+                Verdict::Exactly(expr) => {
+                    taken.push(expr);
+                    Pushed::Exactly
+                }
+                Verdict::Superset(expr, reason) => {
+                    taken.push(expr);
+                    Pushed::Superset(reason)
+                }
+                Verdict::No(reason) => Pushed::No(reason),
+            })
+            .collect();
+        FilterPushdown { handle: handle.with_relation(handle.relation.filtered(taken)), outcome }
+    }
+}
+
+fn offer(conjunct: &Expr, scope: &Scope<'_>) -> Verdict {
+    let Some(expr) = ScalarExpr::from_expr(conjunct) else {
+        return Verdict::No(reason::of_unknown(conjunct));
+    };
+    match judge(&expr, scope) {
+        // The rules and the renderer have to agree; where they do not, the engine does the work.
+        Verdict::Exactly(sent) | Verdict::Superset(sent, _) if !can_render(&sent, scope.columns, scope.types) => {
+            no("it has a constant that cannot be written in the source's SQL")
+        }
+        verdict => verdict,
+    }
+}
+
+fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
+    match expr {
+        ScalarExpr::And(all) => {
+            let mut sent = Vec::new();
+            let mut why = None;
+            for part in all {
+                match judge(part, scope) {
+                    Verdict::Exactly(part) => sent.push(part),
+                    Verdict::Superset(part, reason) => {
+                        sent.push(part);
+                        why.get_or_insert(reason);
+                    }
+                    // Without this part, more rows come back.
+                    Verdict::No(reason) => {
+                        why.get_or_insert(reason);
+                    }
+                }
+            }
+            match (sent.is_empty(), why) {
+                (true, why) => Verdict::No(why.unwrap_or_else(|| Reason("it is empty".into()))),
+                (false, None) => Verdict::Exactly(ScalarExpr::And(sent)),
+                (false, Some(reason)) => Verdict::Superset(ScalarExpr::And(sent), reason),
+            }
+        }
+        ScalarExpr::Or(any) => {
+            let mut sent = Vec::new();
+            let mut why = None;
+            for part in any {
+                match judge(part, scope) {
+                    Verdict::Exactly(part) => sent.push(part),
+                    Verdict::Superset(part, reason) => {
+                        sent.push(part);
+                        why.get_or_insert(reason);
+                    }
+                    Verdict::No(reason) => return Verdict::No(reason),
+                }
+            }
+            match why {
+                None => Verdict::Exactly(ScalarExpr::Or(sent)),
+                Some(reason) => Verdict::Superset(ScalarExpr::Or(sent), reason),
+            }
+        }
+        // Three-valued NOT is the same here and there; the opposite of a superset is a subset.
+        ScalarExpr::Not(inner) => match judge(inner, scope) {
+            Verdict::Exactly(inner) => Verdict::Exactly(ScalarExpr::Not(Box::new(inner))),
+            Verdict::Superset(_, reason) | Verdict::No(reason) => Verdict::No(reason),
+        },
+        ScalarExpr::IsNull { expr: inner, .. } => match inner.as_ref() {
+            ScalarExpr::Column(name) if scope.column(name).is_some() => Verdict::Exactly(expr.clone()),
+            _ => no("it tests an expression for NULL"),
+        },
+        ScalarExpr::Column(name) => match scope.column(name) {
+            Some((_, ColumnType::Bool)) => Verdict::Exactly(expr.clone()),
+            _ => no("it is not a boolean column"),
+        },
+        ScalarExpr::Literal(Literal::Boolean(_)) => Verdict::Exactly(expr.clone()),
+        ScalarExpr::Literal(_) => no("it is a constant"),
+        ScalarExpr::Compare { op, left, right } => compare::judge(*op, left, right, scope),
+        ScalarExpr::InList { expr, list, negated } => compare::judge_in(expr, list, *negated, scope),
+        ScalarExpr::Like { .. } => like::judge(expr, scope),
+    }
+}

@@ -1,0 +1,42 @@
+//! PostgreSQL's type of a column, beside its Arrow type.
+//!
+//! Arrow has no uuid, jsonb or `varchar(10)`. Such columns travel as plain Arrow types whose field
+//! carries the PostgreSQL type, spelled as `format_type` prints it, under [`PG_TYPE`]. Without a tag the
+//! front chooses by Arrow type.
+//!
+//! | PostgreSQL | Arrow | tag |
+//! | --- | --- | --- |
+//! | boolean, smallint, integer, bigint, real, double precision | Boolean, Int16/32/64, Float32/64 | none |
+//! | numeric(p,s), p ≤ 38 / p ≤ 76 | Decimal128(p,s) / Decimal256(p,s) | none |
+//! | numeric without typmod | Decimal256([`NUMERIC_PRECISION`], [`NUMERIC_SCALE`]) | `numeric` |
+//! | text | Utf8View or Utf8 | none |
+//! | varchar(n), char(n), name | Utf8View or Utf8 | `character varying(n)`, `character(n)`, `name` |
+//! | uuid, json, jsonb, enums, inet, xml, … (as text) | Utf8View or Utf8 | their name |
+//! | bytea | Binary or BinaryView | none |
+//! | date, time, timestamp | Date32, Time64(µs), Timestamp(µs) | none |
+//! | timestamptz | Timestamp(µs, "UTC") | none |
+//! | interval | Interval(MonthDayNano) | none |
+//! | T\[\] | List(T) | none (the item field carries its own tag) |
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field};
+
+/// The key in a field's metadata.
+pub const PG_TYPE: &str = "sluice.pg_type";
+
+/// Digits of a numeric without typmod.
+pub const NUMERIC_PRECISION: u8 = 76;
+
+/// Digits after the point of a numeric without typmod: values that need more are an error, never rounded.
+pub const NUMERIC_SCALE: i8 = 20;
+
+/// A field with a PostgreSQL type tag.
+pub fn tagged(name: impl Into<String>, data_type: DataType, nullable: bool, pg_type: impl Into<String>) -> Field {
+    Field::new(name, data_type, nullable).with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.into())]))
+}
+
+/// The tag of a field.
+pub fn pg_type(field: &Field) -> Option<&str> {
+    field.metadata().get(PG_TYPE).map(String::as_str)
+}

@@ -1,0 +1,5 @@
+//! sluice-gateway
+pub mod engine;
+pub mod pgwire;
+pub mod session;
+pub mod users;

@@ -1,0 +1,346 @@
+//! A statement's names become tables, its text becomes a typed plan.
+//!
+//! Tables are looked up first, all at once and without blocking ([`names`]); then the engine's own SQL
+//! planner runs over what was found ([`provider`]). No source is asked while the plan is made.
+
+mod names;
+mod passthrough;
+mod provider;
+mod types;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::ParamValues;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, Volatility, WriteOp};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{self, Statement};
+use sluice_spi::{Error, Result, SqlState};
+
+pub use names::TargetTable;
+pub(crate) use types::PgTypePlanner;
+
+use crate::errors::engine_error;
+use crate::explain::ExplainOptions;
+use crate::session::{ParameterType, PlanSession, Planner};
+
+/// A statement with every name and type known. May run many times.
+pub struct BoundStatement {
+    /// What it does.
+    pub kind: StatementKind,
+    /// One field per parameter, `$1` first.
+    pub parameters: Vec<FieldRef>,
+    /// The columns it returns; `None` where it returns no rows.
+    pub output: Option<SchemaRef>,
+    /// When its names were looked up: they are believed for the metadata's time to live.
+    pub bound_at: Instant,
+    /// True where the plan has to run in the coordinator's process (it reads virtual tables).
+    pub(crate) local_only: bool,
+}
+
+/// What a statement does.
+pub enum StatementKind {
+    /// Returns rows.
+    Query(QueryPlan),
+    /// Shows the plan of another statement.
+    Explain(Box<ExplainOptions>, QueryPlan),
+    /// Makes a table, with rows where there is a query.
+    CreateTable {
+        /// Where.
+        target: TargetTable,
+        /// Its columns.
+        columns: SchemaRef,
+        /// Its first rows.
+        input: Option<QueryPlan>,
+        /// Leave an existing table as it is.
+        if_not_exists: bool,
+        /// Take an existing table's place.
+        or_replace: bool,
+    },
+    /// Adds rows to a table.
+    Insert {
+        /// Where.
+        target: TargetTable,
+        /// The rows, with the target's columns in the target's order.
+        input: QueryPlan,
+    },
+    /// Drops a table.
+    DropTable {
+        /// Which.
+        target: TargetTable,
+        /// No error where there is none.
+        if_exists: bool,
+    },
+    /// Makes a schema.
+    CreateSchema {
+        /// The catalog's name.
+        catalog: String,
+        /// The schema's name.
+        schema: String,
+        /// No error where there is one.
+        if_not_exists: bool,
+    },
+    /// Drops a schema.
+    DropSchema {
+        /// The catalog's name.
+        catalog: String,
+        /// The schema's name.
+        schema: String,
+        /// No error where there is none.
+        if_exists: bool,
+        /// Drop its tables too.
+        cascade: bool,
+    },
+    /// `CALL name(arguments)`.
+    Call {
+        /// The procedure's name, as many parts as were written, lower case.
+        name: Vec<String>,
+        /// Its arguments.
+        arguments: Vec<CallArgument>,
+    },
+}
+
+/// An argument of `CALL`: a constant.
+pub type CallArgument = ScalarValue;
+
+/// A logical plan, optimized already where it means the same at every run.
+pub struct QueryPlan {
+    /// Bound, not optimized.
+    pub(crate) bound: LogicalPlan,
+    /// Optimized once for all runs: without parameters and without functions of the current time.
+    pub(crate) optimized: Option<LogicalPlan>,
+}
+
+impl QueryPlan {
+    fn new(state: &SessionState, bound: LogicalPlan) -> Result<Self> {
+        let stable = !has_parameters(&bound)? && !depends_on_the_moment(&bound)?;
+        let optimized =
+            if stable { Some(state.optimize(&bound).map_err(engine_error)?) } else { None };
+        Ok(QueryPlan { bound, optimized })
+    }
+
+    /// The plan for one run.
+    pub(crate) fn for_run(
+        &self,
+        state: &SessionState,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<LogicalPlan> {
+        if let Some(plan) = &self.optimized {
+            return Ok(plan.clone());
+        }
+        let values = parameters.into_iter().map(|v| ScalarAndMetadata::new(v, None)).collect();
+        let plan = self
+            .bound
+            .clone()
+            .with_param_values(ParamValues::List(values))
+            .and_then(|plan| state.optimize(&plan))
+            .map_err(engine_error)?;
+        Ok(plan)
+    }
+}
+
+impl Planner {
+    /// Looks up every name of `statement` and types it.
+    pub async fn bind(
+        &self,
+        session: &PlanSession,
+        statement: &Statement,
+        parameter_types: &[ParameterType],
+    ) -> Result<BoundStatement> {
+        // With or without workers decides how scalar subqueries are optimized.
+        let workers = match session.workers {
+            Some(0) => 0,
+            limit => self.fleet.workers(limit).len(),
+        };
+        let state = self.statement_state(session, workers);
+        Box::pin(self.bind_in(&state, session, statement.clone(), parameter_types)).await
+    }
+
+    async fn bind_in(
+        &self,
+        state: &SessionState,
+        session: &PlanSession,
+        statement: Statement,
+        parameter_types: &[ParameterType],
+    ) -> Result<BoundStatement> {
+        if let Some((options, inner)) = ExplainOptions::of(&statement)? {
+            let inner = Box::pin(self.bind_in(state, session, inner, parameter_types)).await?;
+            let plan = match inner.kind {
+                StatementKind::Query(plan) => plan,
+                StatementKind::Insert { input, .. }
+                | StatementKind::CreateTable { input: Some(input), .. }
+                    if !options.analyze =>
+                {
+                    input
+                }
+                _ => return Err(Error::unsupported("this statement cannot be explained")),
+            };
+            let output = Some(options.output_schema());
+            let kind = StatementKind::Explain(Box::new(options), plan);
+            return Ok(BoundStatement { kind, output, ..inner });
+        }
+        if let Statement::Call(function) = &statement {
+            return bind_call(function);
+        }
+        let mut statement = statement;
+        session.virtual_tables.normalize(&mut statement)?;
+        let native = passthrough::resolve(self, &mut statement).await?;
+        let tables = names::resolve(self, session, &statement, native).await?;
+        let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
+        let parameters = parameter_fields(&plan, parameter_types)?;
+        let local_only = tables.has_virtual;
+        let (kind, output) = self.classify(state, session, plan)?;
+        Ok(BoundStatement { kind, parameters, output, bound_at: Instant::now(), local_only })
+    }
+
+    fn classify(
+        &self,
+        state: &SessionState,
+        session: &PlanSession,
+        plan: LogicalPlan,
+    ) -> Result<(StatementKind, Option<SchemaRef>)> {
+        let kind = match plan {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+                let columns: SchemaRef = Arc::new(create.input.schema().as_arrow().clone());
+                let empty = matches!(create.input.as_ref(), LogicalPlan::EmptyRelation(e) if !e.produce_one_row);
+                let input =
+                    if empty { None } else { Some(QueryPlan::new(state, create.input.as_ref().clone())?) };
+                StatementKind::CreateTable {
+                    target: self.target(session, &create.name)?,
+                    columns,
+                    input,
+                    if_not_exists: create.if_not_exists,
+                    or_replace: create.or_replace,
+                }
+            }
+            LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => StatementKind::DropTable {
+                target: self.target(session, &drop.name)?,
+                if_exists: drop.if_exists,
+            },
+            LogicalPlan::Ddl(DdlStatement::CreateCatalogSchema(create)) => {
+                let (catalog, schema) = self.schema_target(session, &create.schema_name)?;
+                StatementKind::CreateSchema { catalog, schema, if_not_exists: create.if_not_exists }
+            }
+            LogicalPlan::Ddl(DdlStatement::DropCatalogSchema(drop)) => {
+                let (catalog, schema) = self.schema_target(session, &drop.name.to_string())?;
+                let (if_exists, cascade) = (drop.if_exists, drop.cascade);
+                StatementKind::DropSchema { catalog, schema, if_exists, cascade }
+            }
+            LogicalPlan::Dml(DmlStatement { table_name, op: WriteOp::Insert(_), input, .. }) => {
+                StatementKind::Insert {
+                    target: self.target(session, &table_name)?,
+                    input: QueryPlan::new(state, input.as_ref().clone())?,
+                }
+            }
+            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {
+                return Err(Error::unsupported(format!(
+                    "{} is not supported",
+                    plan.display().to_string().split(':').next().unwrap_or("this statement")
+                )));
+            }
+            query => {
+                let output = Arc::new(query.schema().as_arrow().clone());
+                return Ok((StatementKind::Query(QueryPlan::new(state, query)?), Some(output)));
+            }
+        };
+        Ok((kind, None))
+    }
+}
+
+fn plan_statement(
+    planner: &Planner,
+    state: &SessionState,
+    session: &PlanSession,
+    tables: &names::ResolvedTables,
+    statement: Statement,
+    parameter_types: &[ParameterType],
+) -> Result<LogicalPlan> {
+    let parser = &state.config_options().sql_parser;
+    let options = ParserOptions::from(parser);
+    let provider = provider::BoundNames { planner, state, session, tables };
+    let sql = SqlToRel::new_with_options(&provider, options);
+    let mut context =
+        PlannerContext::new().with_prepare_param_data_types(parameter_types.to_vec());
+    sql.sql_statement_to_plan_with_context(statement, &mut context).map_err(engine_error)
+}
+
+/// The fields of the parameters: the client's declarations first, then what the plan needs, else text.
+fn parameter_fields(plan: &LogicalPlan, declared: &[ParameterType]) -> Result<Vec<FieldRef>> {
+    let inferred = plan.get_parameter_fields().map_err(engine_error)?;
+    let number = |name: &str| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+    let count = inferred.keys().filter_map(|name| number(name)).max().unwrap_or(0).max(declared.len());
+    // More cannot be named on the wire.
+    if count > usize::from(u16::MAX) {
+        return Err(Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${count}")));
+    }
+    Ok((1..=count)
+        .map(|n| {
+            let of_client = declared.get(n - 1).cloned().flatten();
+            let of_plan = inferred.get(&format!("${n}")).cloned().flatten();
+            of_client
+                .or(of_plan)
+                .filter(|field| field.data_type() != &DataType::Null)
+                .unwrap_or_else(|| Arc::new(Field::new(format!("${n}"), DataType::Utf8, true)))
+        })
+        .collect())
+}
+
+fn has_parameters(plan: &LogicalPlan) -> Result<bool> {
+    Ok(!plan.get_parameter_names().map_err(engine_error)?.is_empty())
+}
+
+/// True where some function gives another answer in another statement (`now()`): such a plan is optimized
+/// for each run, since the optimizer folds it.
+fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e {
+                    found |= call.func.signature().volatility == Volatility::Stable;
+                }
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    })
+    .map_err(engine_error)?;
+    Ok(found)
+}
+
+fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
+    let name = names::object_name(&function.name)?;
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return Err(Error::new(SqlState::SYNTAX_ERROR, "CALL needs an argument list"));
+    };
+    let arguments = list
+        .args
+        .iter()
+        .map(|argument| match argument {
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Value(value))) => {
+                match &value.value {
+                    ast::Value::SingleQuotedString(text) => {
+                        Ok(ScalarValue::Utf8(Some(text.clone())))
+                    }
+                    ast::Value::Number(number, _) => number
+                        .parse()
+                        .map(|n| ScalarValue::Int64(Some(n)))
+                        .map_err(|_| Error::new(SqlState::INVALID_PARAMETER_VALUE, "not an integer")),
+                    other => Err(Error::unsupported(format!("CALL takes constants, not {other}"))),
+                }
+            }
+            other => Err(Error::unsupported(format!("CALL takes constants, not {other}"))),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(BoundStatement {
+        kind: StatementKind::Call { name, arguments },
+        parameters: Vec::new(),
+        output: None,
+        bound_at: Instant::now(),
+        local_only: true,
+    })
+}

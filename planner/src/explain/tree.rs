@@ -1,0 +1,159 @@
+//! A physical plan as plain nodes: names, properties, estimates, figures, exchanges.
+
+use std::sync::Arc;
+
+use datafusion::common::stats::Precision;
+use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use datafusion_distributed::{
+    DistributedExec, DistributedLeafExec, NetworkBoundaryExt, NetworkBroadcastExec,
+    NetworkCoalesceExec, NetworkShuffleExec, ProducerHead,
+};
+use sluice_spi::Result;
+
+use super::describe::{self, Description};
+use crate::errors::engine_error;
+
+/// How rows move between two fragments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// To one consumer.
+    Single,
+    /// By a hash of these keys.
+    Hash(Vec<String>),
+    /// Every consumer gets every row.
+    Broadcast,
+    /// In turn.
+    RoundRobin,
+}
+
+impl Exchange {
+    pub(super) fn label(&self) -> String {
+        match self {
+            Exchange::Single => "SINGLE".into(),
+            Exchange::Hash(keys) => format!("HASH [{}]", keys.join(", ")),
+            Exchange::Broadcast => "BROADCAST".into(),
+            Exchange::RoundRobin => "ROUND ROBIN".into(),
+        }
+    }
+}
+
+/// What one node did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Actual {
+    pub(super) rows: Option<usize>,
+    pub(super) compute_ms: Option<f64>,
+    pub(super) extras: Vec<(String, String)>,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) details: Vec<(String, String)>,
+    /// Details that are lists of lines of their own.
+    pub(super) notes: Vec<String>,
+    pub(super) rows: Option<usize>,
+    pub(super) width: usize,
+    pub(super) cost: f64,
+    pub(super) actual: Option<Actual>,
+    /// The exchange below this node, with the stage it reads and that stage's tasks.
+    pub(super) exchange: Option<(Exchange, usize, usize)>,
+    pub(super) is_scan: bool,
+    pub(super) children: Vec<Node>,
+}
+
+/// The nodes of `plan`; with `analyzed`, what each of them did.
+pub(super) fn of(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
+    let root = match plan.downcast_ref::<DistributedExec>() {
+        Some(distributed) => distributed.children()[0].clone(),
+        None => plan.clone(),
+    };
+    node(&root, analyzed)
+}
+
+fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
+    if let Some(leaf) = plan.downcast_ref::<DistributedLeafExec>() {
+        let metrics = plan.metrics();
+        let mut shown = node(leaf.original(), false)?;
+        shown.details.push(("Tasks".into(), leaf.variants().len().to_string()));
+        if analyzed {
+            shown.actual = metrics.as_ref().map(actual);
+        }
+        return Ok(shown);
+    }
+    let exchange = exchange(plan)?;
+    let children: Vec<Arc<dyn ExecutionPlan>> = match plan.as_network_boundary() {
+        Some(boundary) => boundary.input_stage().local_plan().cloned().into_iter().collect(),
+        None => plan.children().into_iter().cloned().collect(),
+    };
+    let mut children =
+        children.iter().map(|child| node(child, analyzed)).collect::<Result<Vec<_>>>()?;
+    if exchange.is_none() && describe::is_plumbing(plan.as_ref()) && children.len() == 1 {
+        // Nodes that only regroup batches tell a reader nothing.
+        return Ok(children.remove(0));
+    }
+    let Description { name, details, notes, is_scan } = describe::describe(plan.as_ref());
+    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+    let rows = match statistics.map(|s| s.num_rows) {
+        Ok(Precision::Exact(rows) | Precision::Inexact(rows)) => Some(rows),
+        _ => children.first().and_then(|c| c.rows),
+    };
+    let cost = rows.unwrap_or(0) as f64 * 0.01 + children.iter().map(|c| c.cost).sum::<f64>();
+    let actual = analyzed.then(|| plan.metrics()).flatten().as_ref().map(actual);
+    let width = describe::row_width(&plan.schema());
+    Ok(Node { name, details, notes, rows, width, cost, actual, exchange, is_scan, children })
+}
+
+fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, usize)>> {
+    let Some(boundary) = plan.as_network_boundary() else { return Ok(None) };
+    let stage = boundary.input_stage();
+    let kind = if plan.is::<NetworkBroadcastExec>() {
+        Exchange::Broadcast
+    } else if plan.is::<NetworkCoalesceExec>() {
+        Exchange::Single
+    } else if plan.is::<NetworkShuffleExec>() {
+        let head = boundary.producer_head(1).map_err(engine_error)?;
+        let partitioning = match head {
+            ProducerHead::RepartitionExec { partitioning } => partitioning.try_decoded().ok(),
+            _ => None,
+        };
+        match partitioning.as_ref().unwrap_or(plan.output_partitioning()) {
+            Partitioning::Hash(keys, _) => {
+                Exchange::Hash(keys.iter().map(|k| describe::expression(k.as_ref())).collect())
+            }
+            _ => Exchange::RoundRobin,
+        }
+    } else {
+        Exchange::RoundRobin
+    };
+    Ok(Some((kind, stage.num(), stage.task_count())))
+}
+
+fn actual(metrics: &MetricsSet) -> Actual {
+    let by_name = metrics.aggregate_by_name();
+    let mut extras = Vec::new();
+    for metric in by_name.iter() {
+        let shown = match metric.value() {
+            MetricValue::Count { name, count } if count.value() > 0 => {
+                Some((name.to_string(), count.value().to_string()))
+            }
+            MetricValue::SpillCount(count) if count.value() > 0 => {
+                Some(("spill files".into(), count.value().to_string()))
+            }
+            MetricValue::SpilledBytes(count) if count.value() > 0 => {
+                Some(("spilled bytes".into(), count.value().to_string()))
+            }
+            _ => None,
+        };
+        if let Some((name, value)) = shown {
+            extras.push((name.replace('_', " "), value));
+        }
+    }
+    Actual {
+        rows: metrics.output_rows(),
+        compute_ms: metrics.elapsed_compute().map(|nanos| nanos as f64 / 1e6),
+        extras,
+    }
+}

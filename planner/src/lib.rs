@@ -1,0 +1,16 @@
+//! SQL → bound → optimized → pushed down → staged, and EXPLAIN.
+//!
+//! Relies on the engine for parsing rules, optimization and staging, and on `catalogs` for names. Never
+//! runs a plan and never opens a connection: the coordinator does.
+
+mod bind;
+mod errors;
+pub mod explain;
+mod physical;
+mod rules;
+mod session;
+
+pub use bind::{BoundStatement, CallArgument, StatementKind, TargetTable};
+pub use errors::engine_error;
+pub use physical::{PhysicalStatement, Placement};
+pub use session::{Fleet, PlanSession, Planner, PlannerConfig, VirtualTables};

@@ -1,0 +1,176 @@
+//! The planner of a process, and what a session tells it with each statement.
+
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::prelude::SessionConfig;
+use datafusion_distributed::{ChannelResolver, LocalWorkerContext, WorkerResolver};
+use sluice_catalogs::{Catalogs, SluiceCodec, SluiceOptions};
+use sluice_spi::Result;
+use url::Url;
+
+use crate::{bind, rules};
+
+/// Tables that exist beside the catalogs' own: `pg_catalog` and `information_schema` of a session.
+pub trait VirtualTables: Send + Sync {
+    /// True for the names of virtual schemas.
+    fn is_schema(&self, schema: &str) -> bool;
+    /// The table, or `None`. Never asks a source.
+    fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>>;
+    /// Rewrites what only PostgreSQL's parser knows (`::regclass`, `OPERATOR(pg_catalog.~)`) into what the
+    /// engine binds.
+    fn normalize(
+        &self,
+        statement: &mut datafusion::sql::sqlparser::ast::Statement,
+    ) -> Result<()>;
+}
+
+/// What a session tells the planner of itself.
+#[derive(Clone)]
+pub struct PlanSession {
+    /// The query's id.
+    pub query_id: Arc<str>,
+    /// The current database: a catalog's name, or `sluice`.
+    pub database: Arc<str>,
+    /// Schemas to look unqualified names up in, after `pg_catalog`.
+    pub search_path: Arc<[String]>,
+    /// Time zone of the session.
+    pub time_zone: String,
+    /// Whether filters are offered to the sources.
+    pub pushdown: bool,
+    /// Workers that may take part; `None` is all of them.
+    pub workers: Option<usize>,
+    /// Partitions per task; `None` is the process's default.
+    pub target_partitions: Option<usize>,
+    /// Bytes of input above which workers take part; `None` is the process's default.
+    pub distribute_above_bytes: Option<u64>,
+    /// `pg_catalog` and `information_schema`.
+    pub virtual_tables: Arc<dyn VirtualTables>,
+    /// Functions with this session's facts inside (`current_user()`); they are folded while planning.
+    pub functions: Arc<[Arc<ScalarUDF>]>,
+}
+
+/// The workers, as planning needs them.
+pub trait Fleet: Send + Sync {
+    /// Addresses of at most `limit` healthy workers, without the one inside of the coordinator.
+    fn workers(&self, limit: Option<usize>) -> Vec<Url>;
+    /// The engine's view of the same.
+    fn resolver(&self, urls: Vec<Url>) -> Arc<dyn WorkerResolver>;
+    /// Connections to workers, kept over queries.
+    fn channels(&self) -> Arc<dyn ChannelResolver + Send + Sync>;
+    /// The worker inside of the coordinator's process, where there is one.
+    fn embedded(&self) -> Option<(Url, LocalWorkerContext)>;
+}
+
+/// Figures of the planner.
+#[derive(Debug, Clone)]
+pub struct PlannerConfig {
+    /// Partitions per task: the cores of a process.
+    pub target_partitions: usize,
+    /// Bytes of input under which a plan stays in the coordinator: shipping it would cost more.
+    pub distribute_above_bytes: usize,
+}
+
+impl Default for PlannerConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        PlannerConfig { target_partitions: cores, distribute_above_bytes: 1 << 20 }
+    }
+}
+
+/// The planner of a process. Cheap to share.
+pub struct Planner {
+    pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) config: PlannerConfig,
+    base: SessionState,
+}
+
+impl Planner {
+    /// A planner over `catalogs` and `fleet`, whose plans run with `runtime`'s memory and disk.
+    pub fn new(
+        catalogs: Arc<Catalogs>,
+        fleet: Arc<dyn Fleet>,
+        runtime: Arc<RuntimeEnv>,
+        config: PlannerConfig,
+    ) -> Self {
+        let session_config = engine_config(config.target_partitions)
+            .with_option_extension(SluiceOptions::default());
+        let mut builder = SessionStateBuilder::new()
+            .with_config(session_config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_type_planner(Arc::new(bind::PgTypePlanner));
+        builder = rules::register(builder);
+        let mut base = builder.build();
+        register_functions(&mut base);
+        Planner { catalogs, fleet, config, base }
+    }
+
+    /// The catalogs that it resolves names in.
+    pub fn catalogs(&self) -> &Arc<Catalogs> {
+        &self.catalogs
+    }
+
+    /// The engine's state for one statement of `session`, planning for this process alone.
+    pub(crate) fn statement_state(&self, session: &PlanSession, workers: usize) -> SessionState {
+        let mut state = self.base.clone();
+        let config = state.config_mut();
+        let options = config.options_mut();
+        options.execution.time_zone = Some(session.time_zone.clone());
+        // Staged plans cannot hold a scalar subquery that runs beside the plan: it becomes a join.
+        options.optimizer.enable_physical_uncorrelated_scalar_subquery = workers == 0;
+        if let Some(partitions) = session.target_partitions {
+            options.execution.target_partitions = partitions.max(1);
+        }
+        if let Some(sluice) = options.extensions.get_mut::<SluiceOptions>() {
+            sluice.query_id = session.query_id.to_string();
+            sluice.workers = workers;
+            sluice.pushdown = session.pushdown;
+            sluice.time_zone = session.time_zone.clone();
+        }
+        state.mark_start_execution();
+        for function in session.functions.iter() {
+            let _ = datafusion::execution::FunctionRegistry::register_udf(&mut state, function.clone());
+        }
+        state
+    }
+
+    /// The one codec of plan nodes that cross to workers.
+    pub(crate) fn codec(&self) -> SluiceCodec {
+        SluiceCodec::new(self.catalogs.clone())
+    }
+}
+
+/// The engine's options that coordinator and workers share.
+pub(crate) fn engine_config(target_partitions: usize) -> SessionConfig {
+    let mut config = SessionConfig::new().with_target_partitions(target_partitions);
+    let options = config.options_mut();
+    // A shuffle interleaves ordered inputs while still declaring their order (datafusion-distributed
+    // #735): never let a plan rely on an order through a shuffle.
+    options.optimizer.prefer_existing_sort = false;
+    // PostgreSQL's identifiers: unquoted ones are lower case; 1.5 is numeric.
+    options.sql_parser.enable_ident_normalization = true;
+    options.sql_parser.parse_float_as_decimal = true;
+    config
+}
+
+/// The functions that every process has, registered by the one list that workers use too.
+fn register_functions(state: &mut SessionState) {
+    use datafusion::execution::FunctionRegistry;
+    let functions = sluice_catalogs::functions::global_functions();
+    for function in functions.scalar {
+        // Registering cannot fail: the engine's own registry only ever replaces.
+        let _ = state.register_udf(function);
+    }
+    for function in functions.aggregate {
+        let _ = state.register_udaf(function);
+    }
+}
+
+/// A parameter's declared type, where the client declared one.
+pub(crate) type ParameterType = Option<FieldRef>;

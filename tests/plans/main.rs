@@ -1,0 +1,108 @@
+//! Goldens of EXPLAIN: what is pushed to which source and why the rest is not, and how stages exchange rows.
+//!
+//! `UPDATE_GOLDENS=1 cargo test --release -p sluice-tests --test plans` writes them anew.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use sluice_tests::{Gateway, GatewayOptions, PostgresServer, data, golden, leaks, paths, tpch};
+
+/// Plans depend on statistics, and these on the data: a fixed, small scale.
+const SCALE: &str = "0.01";
+
+struct Servers {
+    source: PostgresServer,
+    gateway: Gateway,
+}
+
+fn servers() -> &'static Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let source = PostgresServer::start();
+        tpch::load(&source, "shop", SCALE);
+        let gateway = GatewayOptions::new()
+            .catalog("shop", source.catalog("shop"))
+            .catalog("tpch", "connector = \"tpch\"\n")
+            .catalog(
+                "lake",
+                format!(
+                    "connector = \"lake\"\nlocation = \"file://{}\"\n",
+                    data::tpch(SCALE, "parquet").display()
+                ),
+            )
+            .workers(2)
+            .start();
+        Servers { source, gateway }
+    })
+}
+
+/// Explains `queries` with `options` and compares with `plans/NAME.txt`.
+fn check(name: &str, options: &str, queries: &[&str]) {
+    let servers = servers();
+    let mut session = servers.gateway.connect("sluice");
+    session.query("SET sluice.workers = 2").expect("the setting exists");
+    let mut text = String::new();
+    for query in queries {
+        let plan = session
+            .query(&format!("EXPLAIN {options} {query}"))
+            .unwrap_or_else(|error| panic!("EXPLAIN {options} {query}: {error}"));
+        writeln!(text, "{query}\n----\n{}\n", plan.lines()).expect("text grows");
+    }
+    golden::check(&paths::tests().join(format!("plans/{name}.txt")), &golden::scrub(&text));
+    leaks::assert_nothing_left(&servers.gateway, &[&servers.source]);
+}
+
+#[test]
+fn filters_are_pushed_where_they_mean_the_same() {
+    check(
+        "filters",
+        "",
+        &[
+            "SELECT c_name FROM shop.public.customer WHERE c_custkey = 7",
+            "SELECT c_name FROM shop.public.customer WHERE c_mktsegment = 'BUILDING' AND c_acctbal > 100.5",
+            "SELECT c_name FROM shop.public.customer WHERE c_name LIKE 'Customer#00000000%'",
+            "SELECT c_name FROM shop.public.customer WHERE c_name > 'M'",
+            "SELECT c_name FROM shop.public.customer WHERE upper(c_name) = 'X' AND c_nationkey IN (1, 2)",
+            "SELECT o_orderkey FROM shop.public.orders WHERE o_orderdate >= DATE '1995-01-01' LIMIT 10",
+            "SELECT count(*) FROM shop.public.orders WHERE o_orderdate < DATE '1993-01-01'",
+        ],
+    );
+}
+
+#[test]
+fn files_are_pruned() {
+    check(
+        "files",
+        "",
+        &[
+            "SELECT l_orderkey FROM lake.tiny.lineitem WHERE l_shipdate < DATE '1993-01-01'",
+            "SELECT count(*) FROM lake.tiny.orders",
+        ],
+    );
+}
+
+#[test]
+fn joins_over_sources_have_exchanges() {
+    check(
+        "distributed",
+        "(TYPE DISTRIBUTED)",
+        &[
+            "SELECT n_name, count(*) FROM shop.public.customer, lake.tiny.orders, tpch.tiny.nation \
+             WHERE c_custkey = o_custkey AND c_nationkey = n_nationkey GROUP BY n_name ORDER BY n_name",
+            "SELECT l_returnflag, sum(l_quantity) FROM lake.tiny.lineitem GROUP BY l_returnflag",
+        ],
+    );
+}
+
+/// JSON and YAML must be what they say, and ANALYZE must count what really came.
+#[test]
+fn other_formats_parse_and_analyze_counts() {
+    let servers = servers();
+    let mut session = servers.gateway.connect("sluice");
+    let query = "SELECT c_custkey FROM shop.public.customer WHERE c_custkey <= 7";
+    let json = session.query(&format!("EXPLAIN (FORMAT JSON) {query}")).expect("JSON is a format");
+    let parsed: serde_json::Value = serde_json::from_str(&json.lines()).expect("it is JSON");
+    assert!(parsed.is_array(), "PostgreSQL's JSON plans are arrays: {parsed}");
+    let analyzed = session.query(&format!("EXPLAIN ANALYZE {query}")).expect("ANALYZE runs");
+    assert!(analyzed.lines().contains("rows=7"), "{}", analyzed.lines());
+}

