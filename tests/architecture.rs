@@ -18,7 +18,13 @@ const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("sluice-workers", &["sluice-spi", "sluice-catalogs"]),
     (
         "sluice-gateway",
-        &["sluice-spi", "sluice-catalogs", "sluice-planner", "sluice-workers", "sluice-connector-*"],
+        &[
+            "sluice-spi",
+            "sluice-catalogs",
+            "sluice-planner",
+            "sluice-workers",
+            "sluice-connector-*",
+        ],
     ),
     ("sluice-tests", &["sluice-spi", "sluice-connector-tpch"]),
 ];
@@ -29,9 +35,20 @@ const TESTS_MAY_IMPORT: [&str; 1] = ["sluice-connector-*"];
 /// Libraries that belong to certain rooms alone: frames to the front, each source's client to its connector.
 const BELONGS_TO: [(&str, &[&str]); 4] = [
     ("pgwire", &["sluice-gateway"]),
-    ("tokio-postgres", &["sluice-connector-postgres", "sluice-tests"]),
+    (
+        "tokio-postgres",
+        &["sluice-connector-postgres", "sluice-tests"],
+    ),
     ("tpchgen", &["sluice-connector-tpch"]),
-    ("datafusion-distributed", &["sluice-planner", "sluice-workers", "sluice-gateway", "sluice-catalogs"]),
+    (
+        "datafusion-distributed",
+        &[
+            "sluice-planner",
+            "sluice-workers",
+            "sluice-gateway",
+            "sluice-catalogs",
+        ],
+    ),
 ];
 
 fn metadata() -> Metadata {
@@ -58,12 +75,16 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
 }
 
 fn problems(packages: &[&Package]) -> Vec<String> {
-    let ours: BTreeMap<&str, &Package> =
-        packages.iter().map(|package| (package.name.as_str(), *package)).collect();
+    let ours: BTreeMap<&str, &Package> = packages
+        .iter()
+        .map(|package| (package.name.as_str(), *package))
+        .collect();
     let mut problems = Vec::new();
     for (name, package) in &ours {
         let Some(rooms) = allowed(name) else {
-            problems.push(format!("{name}: a room without a rule; add it to MAY_IMPORT with a reason"));
+            problems.push(format!(
+                "{name}: a room without a rule; add it to MAY_IMPORT with a reason"
+            ));
             continue;
         };
         for dependency in &package.dependencies {
@@ -75,14 +96,22 @@ fn problems(packages: &[&Package]) -> Vec<String> {
                     problems.push(format!("{name} imports {target}"));
                 }
             } else if dependency.path.is_some() && target != *name {
-                problems.push(format!("{name}: {target} comes from a folder outside the workspace"));
-            } else if dependency.source.as_ref().is_some_and(|source| !source.repr.starts_with("registry+")) {
+                problems.push(format!(
+                    "{name}: {target} comes from a folder outside the workspace"
+                ));
+            } else if dependency
+                .source
+                .as_ref()
+                .is_some_and(|source| !source.repr.starts_with("registry+"))
+            {
                 problems.push(format!("{name}: {target} does not come from the registry"));
             }
             if let Some((_, owners)) = BELONGS_TO.iter().find(|(library, _)| *library == target)
                 && !owners.contains(name)
             {
-                problems.push(format!("{name} imports {target}, which belongs to {owners:?}"));
+                problems.push(format!(
+                    "{name} imports {target}, which belongs to {owners:?}"
+                ));
             }
         }
     }
@@ -93,9 +122,17 @@ fn problems(packages: &[&Package]) -> Vec<String> {
 fn rooms_import_only_what_they_may() {
     let metadata = metadata();
     let packages = metadata.workspace_packages();
-    assert!(packages.len() >= 10, "only {} packages found", packages.len());
+    assert!(
+        packages.len() >= 10,
+        "only {} packages found",
+        packages.len()
+    );
     let problems = problems(&packages);
-    assert!(problems.is_empty(), "import rules broken:\n  {}", problems.join("\n  "));
+    assert!(
+        problems.is_empty(),
+        "import rules broken:\n  {}",
+        problems.join("\n  ")
+    );
 }
 
 /// The rules must be able to fail: planner and workers may never meet.
@@ -119,7 +156,9 @@ fn a_forbidden_import_is_found() {
         .expect("the workers are a package");
     let found = problems(&[&planner, workers]);
     assert!(
-        found.iter().any(|problem| problem == "sluice-planner imports sluice-workers"),
+        found
+            .iter()
+            .any(|problem| problem == "sluice-planner imports sluice-workers"),
         "{found:?}"
     );
 }
@@ -128,13 +167,24 @@ fn a_forbidden_import_is_found() {
 #[test]
 fn every_crate_inherits_the_lints_and_the_licence() {
     for package in metadata().workspace_packages() {
-        let manifest = std::fs::read_to_string(&package.manifest_path).expect("a manifest can be read");
+        let manifest =
+            std::fs::read_to_string(&package.manifest_path).expect("a manifest can be read");
         assert!(
             manifest.contains("[lints]\nworkspace = true"),
             "{} does not inherit the workspace's lints",
             package.name
         );
-        assert_eq!(package.license.as_deref(), Some("Apache-2.0"), "{}", package.name);
-        assert_eq!(package.publish.as_deref(), Some(&[][..]), "{} could be published by accident", package.name);
+        assert_eq!(
+            package.license.as_deref(),
+            Some("Apache-2.0"),
+            "{}",
+            package.name
+        );
+        assert_eq!(
+            package.publish.as_deref(),
+            Some(&[][..]),
+            "{} could be published by accident",
+            package.name
+        );
     }
 }

@@ -10,7 +10,7 @@ mod physical;
 mod rules;
 mod session;
 
-pub use bind::{BoundStatement, CallArgument, StatementKind, TargetTable};
+pub use bind::{BoundStatement, CallArgument, QueryPlan, StatementKind, TargetTable};
 pub use errors::engine_error;
 pub use physical::{PhysicalStatement, Placement};
 pub use session::{Fleet, PlanSession, Planner, PlannerConfig, VirtualTables};

@@ -21,7 +21,7 @@ use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::scalar::ScalarValue;
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedExt,
-    DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent,
+    DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, RouteTasksHandler, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, SessionStateBuilderExt,
 };
 use sluice_catalogs::{SluiceOptions, as_scan};
@@ -114,25 +114,22 @@ impl Planner {
     ) -> Result<SessionState> {
         let broadcast = !builds_on_a_limit(local).map_err(engine_error)?;
         let options = SluiceOptions::of(state.config());
-        let mut builder = SessionStateBuilder::new_from_existing(state.clone())
+        let query_id = options.query_id.clone();
+        let builder = SessionStateBuilder::new_from_existing(state.clone())
             .with_distributed_option_extension(options)
             .with_distributed_worker_resolver(self.fleet.resolver(workers.to_vec()))
             .with_distributed_channel_resolver(self.fleet.channels())
             .with_distributed_user_codec(self.codec())
             .with_distributed_desired_task_count_handler(desired_task_count)
             .with_distributed_scale_up_leaf_node_handler(scale_up_leaf_node);
-        let mut embedded_url = None;
-        if let Some((url, context)) = self.fleet.embedded() {
-            builder = builder.with_distributed_local_worker_context(context);
-            embedded_url = Some(url);
-        }
-        let routes = Routes { workers: workers.to_vec(), embedded: embedded_url };
-        let builder = builder
-            .with_distributed_route_tasks_handler(move |event: RouteTasksEvent<'_>| routes.route(&event))
+        let routes = Routes { workers: workers.to_vec(), embedded: self.fleet.embedded() };
+        builder
+            .with_distributed_route_tasks_handler(routes)
             .with_distributed_planner()
-            .with_distributed_broadcast_joins(broadcast)
-            .map_err(engine_error)?;
-        Ok(builder.build())
+            .with_distributed_passthrough_headers(self.fleet.headers(&query_id))
+            .and_then(|builder| builder.with_distributed_broadcast_joins(broadcast))
+            .map(SessionStateBuilder::build)
+            .map_err(engine_error)
     }
 }
 
@@ -260,10 +257,10 @@ struct Routes {
 /// Starts each stage's tasks at another worker, so that single-task stages spread over the fleet.
 static NEXT_WORKER: AtomicUsize = AtomicUsize::new(0);
 
-impl Routes {
-    fn route(
+impl RouteTasksHandler for Routes {
+    fn handle(
         &self,
-        event: &RouteTasksEvent<'_>,
+        event: RouteTasksEvent<'_>,
     ) -> Option<datafusion::common::Result<RouteTasksEventResponse>> {
         let reads_here = event.plan.exists(|node| {
             Ok(as_scan(node.as_ref()).is_some_and(|scan| scan.target().coordinator_only))

@@ -6,9 +6,9 @@ use arrow::datatypes::FieldRef;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::SessionConfig;
-use datafusion_distributed::{ChannelResolver, LocalWorkerContext, WorkerResolver};
+use datafusion_distributed::{ChannelResolver, WorkerResolver};
 use sluice_catalogs::{Catalogs, SluiceCodec, SluiceOptions};
 use sluice_spi::Result;
 use url::Url;
@@ -27,6 +27,8 @@ pub trait VirtualTables: Send + Sync {
         &self,
         statement: &mut datafusion::sql::sqlparser::ast::Statement,
     ) -> Result<()>;
+    /// Finishes what only typed expressions tell (`oid::regclass::text`), before optimization.
+    fn finish(&self, plan: LogicalPlan) -> Result<LogicalPlan>;
 }
 
 /// What a session tells the planner of itself.
@@ -63,7 +65,9 @@ pub trait Fleet: Send + Sync {
     /// Connections to workers, kept over queries.
     fn channels(&self) -> Arc<dyn ChannelResolver + Send + Sync>;
     /// The worker inside of the coordinator's process, where there is one.
-    fn embedded(&self) -> Option<(Url, LocalWorkerContext)>;
+    fn embedded(&self) -> Option<Url>;
+    /// What each request to a worker carries of the query.
+    fn headers(&self, query_id: &str) -> http::HeaderMap;
 }
 
 /// Figures of the planner.
@@ -162,13 +166,15 @@ pub(crate) fn engine_config(target_partitions: usize) -> SessionConfig {
 /// The functions that every process has, registered by the one list that workers use too.
 fn register_functions(state: &mut SessionState) {
     use datafusion::execution::FunctionRegistry;
-    let functions = sluice_catalogs::functions::global_functions();
-    for function in functions.scalar {
-        // Registering cannot fail: the engine's own registry only ever replaces.
-        let _ = state.register_udf(function);
+    // Registering cannot fail: the engine's own registry only ever replaces.
+    for function in sluice_catalogs::functions::global_functions() {
+        let _ = state.register_udf(Arc::new(function));
     }
-    for function in functions.aggregate {
-        let _ = state.register_udaf(function);
+    for function in sluice_catalogs::functions::global_aggregates() {
+        let _ = state.register_udaf(Arc::new(function));
+    }
+    for (name, function) in sluice_catalogs::functions::table_functions() {
+        state.register_udtf(name, function);
     }
 }
 

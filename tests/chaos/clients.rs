@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluice_tests::client::{cstring, frame};
+use sluice_tests::frames::{cstring, frame};
 use sluice_tests::process::free_port;
 use sluice_tests::{Gateway, GatewayOptions, leaks, wait};
 
@@ -11,7 +11,9 @@ use sluice_tests::{Gateway, GatewayOptions, leaks, wait};
 const SLOW_READER_LIMIT: u64 = 400 * 1024 * 1024;
 
 fn gateway() -> Gateway {
-    GatewayOptions::new().catalog("tpch", "connector = \"tpch\"\n").start()
+    GatewayOptions::new()
+        .catalog("tpch", "connector = \"tpch\"\n")
+        .start()
 }
 
 fn running_queries(gateway: &Gateway) -> usize {
@@ -33,13 +35,19 @@ fn a_client_that_vanishes_ends_its_query() {
         "SELECT count(*) FROM tpch.sf10.lineitem WHERE l_comment < 'm'",
     ] {
         let mut session = gateway.connect("tpch");
-        session.send_raw(&frame(b'Q', &cstring(sql))).expect("a frame can be sent");
-        wait::for_condition("the query runs", Duration::from_secs(10), || running_queries(&gateway) == 1);
+        session
+            .send_raw(&frame(b'Q', &cstring(sql)))
+            .expect("a frame can be sent");
+        wait::for_condition("the query runs", Duration::from_secs(10), || {
+            running_queries(&gateway) == 1
+        });
         let gone = Instant::now();
         drop(session);
-        wait::for_condition("the query ends with its client", Duration::from_secs(5), || {
-            running_queries(&gateway) == 0
-        });
+        wait::for_condition(
+            "the query ends with its client",
+            Duration::from_secs(5),
+            || running_queries(&gateway) == 0,
+        );
         println!("ended {:?} after the client", gone.elapsed());
     }
     leaks::assert_nothing_left(&gateway, &[]);
@@ -49,10 +57,16 @@ fn a_client_that_vanishes_ends_its_query() {
 #[test]
 fn a_reader_that_pauses_does_not_fill_the_gateway() {
     let gateway = gateway();
-    let (schema, rows) = if sluice_tests::all() { ("sf1", 6_001_215) } else { ("sf0_1", 600_572) };
+    let (schema, rows) = if sluice_tests::all() {
+        ("sf1", 6_001_215)
+    } else {
+        ("sf0_1", 600_572)
+    };
     let sql = format!("SELECT * FROM tpch.{schema}.lineitem");
     let mut session = gateway.connect("tpch");
-    session.send_raw(&frame(b'Q', &cstring(&sql))).expect("a frame can be sent");
+    session
+        .send_raw(&frame(b'Q', &cstring(&sql)))
+        .expect("a frame can be sent");
     assert_eq!(session.receive().expect("the columns").tag, b'T');
     let begin = Instant::now();
     let mut most = 0;
@@ -76,7 +90,11 @@ fn a_reader_that_pauses_does_not_fill_the_gateway() {
     }
     println!("most resident memory: {} MiB", most / 1024 / 1024);
     assert_eq!(count, rows);
-    assert!(most < SLOW_READER_LIMIT, "{} MiB resident", most / 1024 / 1024);
+    assert!(
+        most < SLOW_READER_LIMIT,
+        "{} MiB resident",
+        most / 1024 / 1024
+    );
     leaks::assert_nothing_left(&gateway, &[]);
 }
 
@@ -86,7 +104,11 @@ fn a_hundred_idle_sessions_cost_little_and_go_away() {
     let before = gateway.process().resident_bytes();
     let sessions: Vec<_> = (0..100).map(|_| gateway.connect("tpch")).collect();
     let grown = gateway.process().resident_bytes().saturating_sub(before);
-    assert!(grown < 100 * 1024 * 1024, "{} MiB for a hundred idle sessions", grown / 1024 / 1024);
+    assert!(
+        grown < 100 * 1024 * 1024,
+        "{} MiB for a hundred idle sessions",
+        grown / 1024 / 1024
+    );
     drop(sessions);
     wait::for_condition("the sessions are gone", Duration::from_secs(10), || {
         gateway
@@ -101,11 +123,23 @@ fn an_address_that_is_taken_is_a_clear_error() {
     let port = free_port();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let output = std::process::Command::new(sluice_tests::paths::program("sluice"))
-        .args(["serve", "--set", &format!("postgres.listen=127.0.0.1:{port}")])
-        .args(["--set", "http.listen=127.0.0.1:0", "--set", "rpc.listen=127.0.0.1:0"])
+        .args([
+            "serve",
+            "--set",
+            &format!("postgres.listen=127.0.0.1:{port}"),
+        ])
+        .args([
+            "--set",
+            "http.listen=127.0.0.1:0",
+            "--set",
+            "rpc.listen=127.0.0.1:0",
+        ])
         .output()
         .expect("sluice starts");
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains(&port.to_string()), "the message names the address: {errors}");
+    assert!(
+        errors.contains(&port.to_string()),
+        "the message names the address: {errors}"
+    );
 }

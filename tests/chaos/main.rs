@@ -35,13 +35,23 @@ impl Running {
 
     /// Its outcome, and how long after `since` it came. Panics when it needs longer than `limit`.
     #[track_caller]
-    fn outcome_within(self, since: Instant, limit: Duration) -> (Result<Rows, ServerError>, Duration) {
+    fn outcome_within(
+        self,
+        since: Instant,
+        limit: Duration,
+    ) -> (Result<Rows, ServerError>, Duration) {
         let limit_end = since + limit;
         while !self.thread.is_finished() {
-            assert!(Instant::now() < limit_end, "the statement still runs {limit:?} after the fault");
+            assert!(
+                Instant::now() < limit_end,
+                "the statement still runs {limit:?} after the fault"
+            );
             thread::sleep(Duration::from_millis(10));
         }
-        let (outcome, ran) = self.thread.join().expect("the thread of a statement does not panic");
+        let (outcome, ran) = self
+            .thread
+            .join()
+            .expect("the thread of a statement does not panic");
         let after = (self.begin + ran).saturating_duration_since(since);
         (outcome, after)
     }

@@ -28,39 +28,84 @@ fn source() -> PostgresServer {
 fn a_source_that_is_down_at_start_fails_only_its_own_queries() {
     let port = free_port();
     let gateway = GatewayOptions::new()
-        .catalog("away", format!("connector = \"postgres\"\nurl = \"postgresql://nobody@127.0.0.1:{port}/none\"\n"))
+        .catalog(
+            "away",
+            format!(
+                "connector = \"postgres\"\nurl = \"postgresql://nobody@127.0.0.1:{port}/none\"\n"
+            ),
+        )
         .catalog("tpch", "connector = \"tpch\"\n")
         .start();
     let mut session = gateway.connect("sluice");
-    assert_eq!(session.query("SELECT count(*) FROM tpch.tiny.region").expect("tpch answers").single(), "5");
+    assert_eq!(
+        session
+            .query("SELECT count(*) FROM tpch.tiny.region")
+            .expect("tpch answers")
+            .single(),
+        "5"
+    );
     let begin = Instant::now();
-    let error = session.query("SELECT * FROM away.public.anything").expect_err("nobody listens there");
+    let error = session
+        .query("SELECT * FROM away.public.anything")
+        .expect_err("nobody listens there");
     assert!(error.code().starts_with("08"), "{error}");
-    assert!(error.message().contains("away"), "the message names the catalog: {error}");
-    assert!(begin.elapsed() < Duration::from_secs(15), "it took {:?}", begin.elapsed());
+    assert!(
+        error.message().contains("away"),
+        "the message names the catalog: {error}"
+    );
+    assert!(
+        begin.elapsed() < Duration::from_secs(15),
+        "it took {:?}",
+        begin.elapsed()
+    );
     let joined = session.query("SELECT count(*) FROM tpch.tiny.region, away.public.anything");
     assert!(joined.is_err_and(|error| error.code().starts_with("08")));
-    assert_eq!(session.query("SELECT count(*) FROM tpch.tiny.region").expect("tpch answers").single(), "5");
+    assert_eq!(
+        session
+            .query("SELECT count(*) FROM tpch.tiny.region")
+            .expect("tpch answers")
+            .single(),
+        "5"
+    );
     // Lists of everything show what can be reached.
-    session.query("SELECT count(*) FROM information_schema.tables").expect("the lists answer");
+    session
+        .query("SELECT count(*) FROM information_schema.tables")
+        .expect("the lists answer");
 }
 
 #[test]
 fn a_source_that_dies_mid_scan_is_named_and_comes_back() {
     let mut source = source();
-    let gateway = GatewayOptions::new().catalog("shop", source.catalog("shop")).start();
-    let running = Running::start(gateway.connect("shop"), "SELECT count(pause) FROM trickle WHERE pause || id <> 'x'");
-    wait::for_condition("the scan runs at the source", Duration::from_secs(20), || source.busy_sessions() > 0);
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
+    let running = Running::start(
+        gateway.connect("shop"),
+        "SELECT count(pause) FROM trickle WHERE pause || id <> 'x'",
+    );
+    wait::for_condition(
+        "the scan runs at the source",
+        Duration::from_secs(20),
+        || source.busy_sessions() > 0,
+    );
     let fault = Instant::now();
     source.kill();
     let (outcome, after) = running.outcome_within(fault, Duration::from_secs(20));
     let error = outcome.expect_err("its source is gone");
-    assert!(error.code().starts_with("08") || error.code().starts_with("57P"), "{error}");
-    assert!(error.to_string().contains("shop"), "the message names the catalog: {error}");
+    assert!(
+        error.code().starts_with("08") || error.code().starts_with("57P"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("shop"),
+        "the message names the catalog: {error}"
+    );
     println!("error {after:?} after the fault: {error}");
     source.restart();
     let mut session = gateway.connect("shop");
-    let count = wait::until(Duration::from_secs(15), || session.query("SELECT count(*) FROM slow").ok());
+    let count = wait::until(Duration::from_secs(15), || {
+        session.query("SELECT count(*) FROM slow").ok()
+    });
     assert_eq!(count.expect("the source is back").single(), "2000000");
     leaks::assert_nothing_left(&gateway, &[&source]);
 }
@@ -68,14 +113,25 @@ fn a_source_that_dies_mid_scan_is_named_and_comes_back() {
 #[test]
 fn a_cancelled_query_is_gone_from_the_source_within_a_second() {
     let source = source();
-    let gateway = GatewayOptions::new().catalog("shop", source.catalog("shop")).start();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
     let session = gateway.connect("shop");
     let canceller = session.canceller();
-    let running = Running::start(session, "SELECT count(pause) FROM trickle WHERE pause || id <> 'x'");
-    wait::for_condition("the scan runs at the source", Duration::from_secs(20), || source.busy_sessions() > 0);
+    let running = Running::start(
+        session,
+        "SELECT count(pause) FROM trickle WHERE pause || id <> 'x'",
+    );
+    wait::for_condition(
+        "the scan runs at the source",
+        Duration::from_secs(20),
+        || source.busy_sessions() > 0,
+    );
     let asked = Instant::now();
     canceller.cancel().expect("the request is sent");
-    wait::for_condition("the remote query is gone", Duration::from_secs(1), || source.busy_sessions() == 0);
+    wait::for_condition("the remote query is gone", Duration::from_secs(1), || {
+        source.busy_sessions() == 0
+    });
     println!("gone from the source after {:?}", asked.elapsed());
     let (outcome, _) = running.outcome_within(asked, Duration::from_secs(2));
     assert_eq!(outcome.expect_err("it was cancelled").code(), "57014");
@@ -85,27 +141,43 @@ fn a_cancelled_query_is_gone_from_the_source_within_a_second() {
 #[test]
 fn a_statement_timeout_reaches_the_source() {
     let source = source();
-    let gateway = GatewayOptions::new().catalog("shop", source.catalog("shop")).start();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
     let mut session = gateway.connect("shop");
-    session.query("SET statement_timeout = '700ms'").expect("a setting");
+    session
+        .query("SET statement_timeout = '700ms'")
+        .expect("a setting");
     let begin = Instant::now();
     let error = session
         .query("SELECT count(pause) FROM trickle WHERE pause || id <> 'x'")
         .expect_err("it takes far longer");
     assert_eq!(error.code(), "57014", "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(3), "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "it took {:?}",
+        begin.elapsed()
+    );
     leaks::assert_nothing_left(&gateway, &[&source]);
 }
 
 #[test]
 fn a_limit_does_not_read_the_rest() {
     let source = source();
-    let gateway = GatewayOptions::new().catalog("shop", source.catalog("shop")).start();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
     let mut session = gateway.connect("shop");
     let begin = Instant::now();
-    let rows = session.query("SELECT id FROM trickle LIMIT 5").expect("five rows");
+    let rows = session
+        .query("SELECT id FROM trickle LIMIT 5")
+        .expect("five rows");
     assert_eq!(rows.rows.len(), 5);
-    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        begin.elapsed()
+    );
     leaks::assert_nothing_left(&gateway, &[&source]);
 }
 
@@ -120,14 +192,38 @@ fn broken_files_are_named() {
     fs::write(schema.join("lines.csv"), "a,b\n1,2\n3,4,5\n").expect("a file");
     fs::write(schema.join("good.csv"), "a,b\n1,2\n").expect("a file");
     let gateway = GatewayOptions::new()
-        .catalog("lake", format!("connector = \"lake\"\nlocation = \"file://{}\"\n", folder.path().display()))
+        .catalog(
+            "lake",
+            format!(
+                "connector = \"lake\"\nlocation = \"file://{}\"\n",
+                folder.path().display()
+            ),
+        )
         .start();
     let mut session = gateway.connect("lake");
-    for (table, file) in [("half", "part-0.parquet"), ("noise", "noise.parquet"), ("lines", "lines.csv")] {
-        let error = session.query(&format!("SELECT * FROM web.{table}")).expect_err("the file is broken");
-        assert!(error.to_string().contains(file), "the message names the file: {error}");
-        assert!(!error.code().starts_with("XX000"), "a broken file is not an internal error: {error}");
+    for (table, file) in [
+        ("half", "part-0.parquet"),
+        ("noise", "noise.parquet"),
+        ("lines", "lines.csv"),
+    ] {
+        let error = session
+            .query(&format!("SELECT * FROM web.{table}"))
+            .expect_err("the file is broken");
+        assert!(
+            error.to_string().contains(file),
+            "the message names the file: {error}"
+        );
+        assert!(
+            !error.code().starts_with("XX000"),
+            "a broken file is not an internal error: {error}"
+        );
     }
-    assert_eq!(session.query("SELECT b FROM web.good").expect("the good file").single(), "2");
+    assert_eq!(
+        session
+            .query("SELECT b FROM web.good")
+            .expect("the good file")
+            .single(),
+        "2"
+    );
     leaks::assert_nothing_left(&gateway, &[]);
 }

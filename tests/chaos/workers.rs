@@ -39,7 +39,10 @@ fn a_fault_ends_the_query(signal: Signal) {
         error.code().starts_with("58") || error.code().starts_with("57P"),
         "a lost worker is a system error: {error}"
     );
-    assert!(error.message().contains("worker"), "the message names the worker: {error}");
+    assert!(
+        error.message().contains("worker"),
+        "the message names the worker: {error}"
+    );
     println!("error {after:?} after {signal:?}: {error}");
 
     // The next query runs on what is left. A frozen worker is out of the list by then.
@@ -50,12 +53,16 @@ fn a_fault_ends_the_query(signal: Signal) {
         .unwrap_or_else(|error| panic!("the next query fails: {error}\n{}", gateway.logs()));
     assert_eq!(count.rows.len(), 1);
     println!("next query after {:?}", begin.elapsed());
-    wait::for_condition("one worker is left in the list", ERROR_LIMIT, || gateway.active_workers() == 1);
+    wait::for_condition("one worker is left in the list", ERROR_LIMIT, || {
+        gateway.active_workers() == 1
+    });
 
     // A frozen worker that goes on registers again.
     if signal == Signal::Stop {
         gateway.worker(0).signal(Signal::Continue);
-        wait::for_condition("the thawed worker is back", ERROR_LIMIT, || gateway.active_workers() == 2);
+        wait::for_condition("the thawed worker is back", ERROR_LIMIT, || {
+            gateway.active_workers() == 2
+        });
     }
     leaks::assert_nothing_left(&gateway, &[]);
 }
@@ -79,11 +86,17 @@ fn a_worker_that_is_asked_to_end_finishes_its_tasks_first() {
     let asked = Instant::now();
     gateway.worker(1).signal(Signal::Terminate);
     let (outcome, _) = running.outcome_within(asked, Duration::from_secs(60));
-    let rows = outcome.unwrap_or_else(|error| panic!("a drain broke the query: {error}\n{}", gateway.logs()));
+    let rows = outcome
+        .unwrap_or_else(|error| panic!("a drain broke the query: {error}\n{}", gateway.logs()));
     assert_eq!(rows.rows.len(), 3);
-    let status = gateway.worker(1).wait(Duration::from_secs(15)).expect("the worker ends");
+    let status = gateway
+        .worker(1)
+        .wait(Duration::from_secs(15))
+        .expect("the worker ends");
     assert_eq!(status.code(), Some(0), "{}", gateway.worker(1).log_tail());
-    wait::for_condition("the drained worker has left the list", ERROR_LIMIT, || gateway.active_workers() == 1);
+    wait::for_condition("the drained worker has left the list", ERROR_LIMIT, || {
+        gateway.active_workers() == 1
+    });
     leaks::assert_nothing_left(&gateway, &[]);
 }
 

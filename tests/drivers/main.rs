@@ -19,7 +19,10 @@ fn servers() -> &'static Servers {
     SERVERS.get_or_init(|| {
         let source = PostgresServer::start();
         source.create_database("shop");
-        source.run_file("shop", &sluice_tests::paths::tests().join("drivers/setup.sql"));
+        source.run_file(
+            "shop",
+            &sluice_tests::paths::tests().join("drivers/setup.sql"),
+        );
         let gateway = GatewayOptions::new()
             .catalog("shop", source.catalog("shop"))
             .catalog("tpch", "connector = \"tpch\"\n")

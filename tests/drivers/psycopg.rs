@@ -20,7 +20,11 @@ fn python() -> PathBuf {
 #[test]
 fn psycopg_works_unchanged() {
     let python = python();
-    assert!(python.exists(), "{} is missing: tests/scripts/setup.sh test", python.display());
+    assert!(
+        python.exists(),
+        "{} is missing: tests/scripts/setup.sh test",
+        python.display()
+    );
     let servers = servers();
     let output = Command::new(python)
         .arg(sluice_tests::paths::tests().join("drivers/psycopg_suite.py"))

@@ -40,7 +40,9 @@ fn servers() -> &'static Servers {
 fn check(name: &str, options: &str, queries: &[&str]) {
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
-    session.query("SET sluice.workers = 2").expect("the setting exists");
+    session
+        .query("SET sluice.workers = 2")
+        .expect("the setting exists");
     let mut text = String::new();
     for query in queries {
         let plan = session
@@ -48,7 +50,10 @@ fn check(name: &str, options: &str, queries: &[&str]) {
             .unwrap_or_else(|error| panic!("EXPLAIN {options} {query}: {error}"));
         writeln!(text, "{query}\n----\n{}\n", plan.lines()).expect("text grows");
     }
-    golden::check(&paths::tests().join(format!("plans/{name}.txt")), &golden::scrub(&text));
+    golden::check(
+        &paths::tests().join(format!("plans/{name}.txt")),
+        &golden::scrub(&text),
+    );
     leaks::assert_nothing_left(&servers.gateway, &[&servers.source]);
 }
 
@@ -100,9 +105,16 @@ fn other_formats_parse_and_analyze_counts() {
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
     let query = "SELECT c_custkey FROM shop.public.customer WHERE c_custkey <= 7";
-    let json = session.query(&format!("EXPLAIN (FORMAT JSON) {query}")).expect("JSON is a format");
+    let json = session
+        .query(&format!("EXPLAIN (FORMAT JSON) {query}"))
+        .expect("JSON is a format");
     let parsed: serde_json::Value = serde_json::from_str(&json.lines()).expect("it is JSON");
-    assert!(parsed.is_array(), "PostgreSQL's JSON plans are arrays: {parsed}");
-    let analyzed = session.query(&format!("EXPLAIN ANALYZE {query}")).expect("ANALYZE runs");
+    assert!(
+        parsed.is_array(),
+        "PostgreSQL's JSON plans are arrays: {parsed}"
+    );
+    let analyzed = session
+        .query(&format!("EXPLAIN ANALYZE {query}"))
+        .expect("ANALYZE runs");
     assert!(analyzed.lines().contains("rows=7"), "{}", analyzed.lines());
 }

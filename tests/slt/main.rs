@@ -14,7 +14,11 @@ use sluice_tests::{Connection, Gateway, GatewayOptions, PostgresServer, corpus, 
 const VARIANTS: [(&str, &str, &[&str]); 4] = [
     ("in the coordinator", "shop", &["SET sluice.workers = 0"]),
     ("on two workers", "shop", &["SET sluice.workers = 2"]),
-    ("without pushdown", "shop", &["SET sluice.workers = 0", "SET sluice.pushdown = off"]),
+    (
+        "without pushdown",
+        "shop",
+        &["SET sluice.workers = 0", "SET sluice.pushdown = off"],
+    ),
     ("in memory", "memory", &["SET sluice.workers = 0"]),
 ];
 
@@ -39,7 +43,8 @@ fn servers() -> &'static Servers {
             .start();
         let mut session = gateway.connect("sluice");
         for table in TABLES {
-            let copy = format!("CREATE TABLE memory.public.{table} AS SELECT * FROM shop.public.{table}");
+            let copy =
+                format!("CREATE TABLE memory.public.{table} AS SELECT * FROM shop.public.{table}");
             if let Err(error) = session.query(&copy) {
                 panic!("{copy}: {error}\n{}", gateway.logs());
             }
@@ -51,7 +56,9 @@ fn servers() -> &'static Servers {
 fn oracle_session() -> Connection {
     let mut session = servers().oracle.connect("shop");
     // A comparison without an explicit collation must order as the engine does.
-    session.query("SET timezone = 'UTC'").expect("PostgreSQL takes a time zone");
+    session
+        .query("SET timezone = 'UTC'")
+        .expect("PostgreSQL takes a time zone");
     session
 }
 
@@ -72,7 +79,9 @@ fn check(name: &str) {
     for (variant, database, settings) in VARIANTS {
         let mut subject = servers().gateway.connect(database);
         for setting in settings {
-            subject.query(setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
+            subject
+                .query(setting)
+                .unwrap_or_else(|error| panic!("{setting}: {error}"));
         }
         let problems = corpus::run(&blocks, &mut oracle_session(), &mut subject);
         if !problems.is_empty() {
@@ -108,7 +117,17 @@ macro_rules! corpus_tests {
     };
 }
 
-corpus_tests!(aggregates, dates, errors, expressions, joins, select, strings, types, windows);
+corpus_tests!(
+    aggregates,
+    dates,
+    errors,
+    expressions,
+    joins,
+    select,
+    strings,
+    types,
+    windows
+);
 
 /// A corpus that PostgreSQL itself does not pass says nothing.
 #[test]
@@ -122,11 +141,18 @@ fn the_corpus_is_right_about_postgresql() {
         let read = corpus::read(&file);
         blocks += read.len();
         let problems = corpus::run(&read, &mut session(), &mut session());
-        assert!(problems.is_empty(), "{}:\n{}", name_of(&file), problems.join("\n"));
+        assert!(
+            problems.is_empty(),
+            "{}:\n{}",
+            name_of(&file),
+            problems.join("\n")
+        );
     }
     assert!(blocks > 200, "only {blocks} blocks");
 }
 
 fn name_of(file: &Path) -> String {
-    file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    file.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }

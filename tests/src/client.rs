@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::frames::{cstring, frame, startup};
+
 /// Longer than any single wait of a suite: a server that is silent for this long hangs.
 const READ_LIMIT: Duration = Duration::from_secs(120);
 
@@ -95,7 +97,10 @@ impl ServerError {
             .split(|byte| *byte == 0)
             .filter(|field| !field.is_empty())
             .map(|field| {
-                (char::from(field[0]), String::from_utf8_lossy(&field[1..]).into_owned())
+                (
+                    char::from(field[0]),
+                    String::from_utf8_lossy(&field[1..]).into_owned(),
+                )
             })
             .collect();
         Self { fields }
@@ -157,8 +162,7 @@ impl Connection {
         address: SocketAddr,
         parameters: &[(&str, &str)],
     ) -> Result<Self, ServerError> {
-        let mut connection =
-            Self::raw(address).map_err(|error| ServerError::broken(&error))?;
+        let mut connection = Self::raw(address).map_err(|error| ServerError::broken(&error))?;
         connection
             .send_raw(&startup(196_608, parameters))
             .map_err(|error| ServerError::broken(&error))?;
@@ -328,7 +332,10 @@ impl Connection {
 
     /// What is needed to cancel this session's statement from elsewhere.
     pub fn canceller(&self) -> Canceller {
-        Canceller { address: self.address, key: self.backend_key.clone() }
+        Canceller {
+            address: self.address,
+            key: self.backend_key.clone(),
+        }
     }
 
     fn read_frame(&mut self) -> io::Result<Message> {
@@ -365,98 +372,16 @@ impl Canceller {
     }
 }
 
-/// A frame: type byte, length, body.
-pub fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![tag];
-    bytes.extend(((body.len() + 4) as u32).to_be_bytes());
-    bytes.extend(body);
-    bytes
-}
-
-/// A startup packet of a protocol version.
-pub fn startup(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
-    let mut body = version.to_be_bytes().to_vec();
-    for (name, value) in parameters {
-        body.extend(cstring(name));
-        body.extend(cstring(value));
-    }
-    body.push(0);
-    let mut bytes = ((body.len() + 4) as u32).to_be_bytes().to_vec();
-    bytes.extend(body);
-    bytes
-}
-
-/// Text with the zero byte behind it.
-pub fn cstring(text: &str) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.push(0);
-    bytes
-}
-
-/// Parse: a statement under a name, with declared parameter types.
-pub fn parse(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
-    let mut body = cstring(name);
-    body.extend(cstring(sql));
-    body.extend((types.len() as u16).to_be_bytes());
-    for oid in types {
-        body.extend(oid.to_be_bytes());
-    }
-    frame(b'P', &body)
-}
-
-/// Bind: a portal over a statement, with text parameters and one result format for all columns.
-pub fn bind(portal: &str, statement: &str, values: &[Option<&str>], result_format: u16) -> Vec<u8> {
-    let mut body = cstring(portal);
-    body.extend(cstring(statement));
-    body.extend(0_u16.to_be_bytes());
-    body.extend((values.len() as u16).to_be_bytes());
-    for value in values {
-        match value {
-            None => body.extend((-1_i32).to_be_bytes()),
-            Some(value) => {
-                body.extend((value.len() as u32).to_be_bytes());
-                body.extend(value.as_bytes());
-            }
-        }
-    }
-    body.extend(1_u16.to_be_bytes());
-    body.extend(result_format.to_be_bytes());
-    frame(b'B', &body)
-}
-
-/// Execute: at most `limit` rows of a portal, 0 for all.
-pub fn execute(portal: &str, limit: u32) -> Vec<u8> {
-    let mut body = cstring(portal);
-    body.extend(limit.to_be_bytes());
-    frame(b'E', &body)
-}
-
-/// Describe: `S` a statement, `P` a portal.
-pub fn describe(kind: u8, name: &str) -> Vec<u8> {
-    let mut body = vec![kind];
-    body.extend(cstring(name));
-    frame(b'D', &body)
-}
-
-/// Close: `S` a statement, `P` a portal.
-pub fn close(kind: u8, name: &str) -> Vec<u8> {
-    let mut body = vec![kind];
-    body.extend(cstring(name));
-    frame(b'C', &body)
-}
-
-/// Sync.
-pub fn sync() -> Vec<u8> {
-    frame(b'S', &[])
-}
-
 /// The type bytes of messages as text, for a script's expectation: `1 2 D C Z`.
 pub fn tags(messages: &[Message]) -> String {
     let tags: Vec<String> = messages
         .iter()
         .map(|message| match message.tag {
             b'E' => format!("E:{}", ServerError::parse(&message.body).code()),
-            b'Z' => format!("Z:{}", char::from(message.body.first().copied().unwrap_or(b'?'))),
+            b'Z' => format!(
+                "Z:{}",
+                char::from(message.body.first().copied().unwrap_or(b'?'))
+            ),
             b'C' => format!("C:{}", text(&message.body).replace(' ', "_")),
             tag => char::from(tag).to_string(),
         })

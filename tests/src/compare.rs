@@ -51,7 +51,11 @@ pub fn rows(expected: &Rows, actual: &Rows, order: Order) -> Result<(), String> 
     }
     for (number, (want, have)) in left.iter().zip(&right).enumerate() {
         for (position, column) in expected.columns.iter().enumerate() {
-            if !same_value(column.type_oid, want[position].as_deref(), have[position].as_deref()) {
+            if !same_value(
+                column.type_oid,
+                want[position].as_deref(),
+                have[position].as_deref(),
+            ) {
                 return Err(format!(
                     "row {number}, column {:?}: {:?} expected, {:?} given\nexpected row: {want:?}\nactual row:   {have:?}",
                     column.name, want[position], have[position]
@@ -155,13 +159,21 @@ impl Decimal {
 /// Text columns first and numbers last and by value, so that a rounded digit does not move a row.
 fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ordering {
     let is_number = |value: &Option<String>| {
-        value.as_deref().is_some_and(|text| text.parse::<f64>().is_ok())
+        value
+            .as_deref()
+            .is_some_and(|text| text.parse::<f64>().is_ok())
     };
     let texts = |row: &[Option<String>]| -> Vec<Option<String>> {
-        row.iter().filter(|value| !is_number(value)).cloned().collect()
+        row.iter()
+            .filter(|value| !is_number(value))
+            .cloned()
+            .collect()
     };
     let numbers = |row: &[Option<String>]| -> Vec<f64> {
-        row.iter().flatten().filter_map(|text| text.parse().ok()).collect()
+        row.iter()
+            .flatten()
+            .filter_map(|text| text.parse().ok())
+            .collect()
     };
     texts(a).cmp(&texts(b)).then_with(|| {
         numbers(a)
@@ -210,8 +222,14 @@ mod tests {
     #[test]
     fn order_counts_where_it_is_given() {
         let make = |values: &[&str]| Rows {
-            columns: vec![crate::client::Column { name: "a".into(), type_oid: 25 }],
-            rows: values.iter().map(|value| vec![Some((*value).to_owned())]).collect(),
+            columns: vec![crate::client::Column {
+                name: "a".into(),
+                type_oid: 25,
+            }],
+            rows: values
+                .iter()
+                .map(|value| vec![Some((*value).to_owned())])
+                .collect(),
             tag: String::new(),
         };
         let (one, two) = (make(&["a", "b"]), make(&["b", "a"]));

@@ -50,7 +50,8 @@ pub struct Block {
 
 /// Reads a file. Panics at a line that it does not understand.
 pub fn read(file: &Path) -> Vec<Block> {
-    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
@@ -64,10 +65,23 @@ pub fn read(file: &Path) -> Vec<Block> {
             sql.push_str(line);
             sql.push('\n');
         }
-        assert!(!sql.is_empty(), "{}:{}: no statement", file.display(), index + 1);
-        blocks.push(Block { line: index + 1, expectation, sql });
+        assert!(
+            !sql.is_empty(),
+            "{}:{}: no statement",
+            file.display(),
+            index + 1
+        );
+        blocks.push(Block {
+            line: index + 1,
+            expectation,
+            sql,
+        });
     }
-    assert!(!blocks.is_empty(), "{}: an empty corpus file", file.display());
+    assert!(
+        !blocks.is_empty(),
+        "{}: an empty corpus file",
+        file.display()
+    );
     blocks
 }
 
@@ -97,7 +111,11 @@ pub fn run(blocks: &[Block], oracle: &mut Connection, subject: &mut Connection) 
         .iter()
         .filter_map(|block| {
             let problem = check(block, oracle, subject).err()?;
-            Some(format!("line {}: {problem}\n{}", block.line, indent(&block.sql)))
+            Some(format!(
+                "line {}: {problem}\n{}",
+                block.line,
+                indent(&block.sql)
+            ))
         })
         .collect()
 }
@@ -107,7 +125,9 @@ fn check(block: &Block, oracle: &mut Connection, subject: &mut Connection) -> Re
     let have = subject.query(&block.sql);
     match &block.expectation {
         Expectation::Error(code) => {
-            let told = want.err().map_or("no error".to_owned(), |error| error.code().to_owned());
+            let told = want
+                .err()
+                .map_or("no error".to_owned(), |error| error.code().to_owned());
             if told != *code {
                 return Err(format!("the corpus says {code}, PostgreSQL says {told}"));
             }
@@ -143,9 +163,15 @@ mod tests {
     fn headers_are_understood_or_refused() {
         assert_eq!(
             expectation("query anyorder types"),
-            Some(Expectation::Rows { order: Order::Any, types: true })
+            Some(Expectation::Rows {
+                order: Order::Any,
+                types: true
+            })
         );
-        assert_eq!(expectation("error 42P01"), Some(Expectation::Error("42P01".to_owned())));
+        assert_eq!(
+            expectation("error 42P01"),
+            Some(Expectation::Error("42P01".to_owned()))
+        );
         assert_eq!(expectation("query sorted"), None);
         assert_eq!(expectation("select 1"), None);
     }

@@ -42,14 +42,21 @@ pub fn files(root: &Path, table: &str, extension: &str) -> Vec<PathBuf> {
                 continue;
             }
             let is_of_table = path.file_stem().is_some_and(|stem| stem == table)
-                || path.parent().and_then(Path::file_name).is_some_and(|parent| parent == table);
+                || path
+                    .parent()
+                    .and_then(Path::file_name)
+                    .is_some_and(|parent| parent == table);
             if is_of_table && path.extension().is_some_and(|found| found == extension) {
                 found.push(path);
             }
         }
     }
     found.sort();
-    assert!(!found.is_empty(), "no {extension} file of {table} under {}", root.display());
+    assert!(
+        !found.is_empty(),
+        "no {extension} file of {table} under {}",
+        root.display()
+    );
     found
 }
 

@@ -96,7 +96,8 @@ impl Gateway {
         let catalogs = folder.path().join("config/catalogs");
         fs::create_dir_all(&catalogs).expect("the configuration folder can be created");
         for (name, file) in &options.catalogs {
-            fs::write(catalogs.join(format!("{name}.toml")), file).expect("a catalog file can be written");
+            fs::write(catalogs.join(format!("{name}.toml")), file)
+                .expect("a catalog file can be written");
         }
         let spill = folder.path().join("spill");
         fs::create_dir_all(&spill).expect("the spill folder can be created");
@@ -138,10 +139,21 @@ impl Gateway {
         let number = self.workers.len();
         let mut command = Command::new(paths::program("sluice"));
         command.args(["worker", "--coordinator", &format!("http://{}", self.rpc)]);
-        let (process, _) = launch(&format!("worker-{number}"), command, &self.options, self.folder.path());
+        let (process, _) = launch(
+            &format!("worker-{number}"),
+            command,
+            &self.options,
+            self.folder.path(),
+        );
         self.workers.push(process);
-        let expected = self.workers.iter().filter(|worker| worker.is_running()).count();
-        let listed = wait::until(START_LIMIT, || (self.active_workers() >= expected).then_some(()));
+        let expected = self
+            .workers
+            .iter()
+            .filter(|worker| worker.is_running())
+            .count();
+        let listed = wait::until(START_LIMIT, || {
+            (self.active_workers() >= expected).then_some(())
+        });
         assert!(
             listed.is_some(),
             "the gateway lists {} of {expected} workers\n{}",
@@ -215,7 +227,11 @@ impl Gateway {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
-                if path.is_dir() { folders.push(path) } else { found.push(path) }
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    found.push(path)
+                }
             }
         }
         found
@@ -228,7 +244,11 @@ impl Gateway {
             worker.signal(Signal::Continue);
             worker.signal(Signal::Terminate);
         }
-        let workers: Vec<_> = self.workers.iter().map(|worker| worker.wait(STOP_LIMIT)).collect();
+        let workers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.wait(STOP_LIMIT))
+            .collect();
         self.process.signal(Signal::Terminate);
         let mut statuses = vec![self.process.wait(STOP_LIMIT)];
         statuses.extend(workers);
@@ -258,7 +278,10 @@ fn launch(
         .arg("--announce")
         .arg(&announce)
         .args(["--set", "rpc.listen=127.0.0.1:0"])
-        .args(["--set", &format!("memory.spill.path={}", folder.join("spill").display())]);
+        .args([
+            "--set",
+            &format!("memory.spill.path={}", folder.join("spill").display()),
+        ]);
     for (key, value) in &options.settings {
         command.args(["--set", &format!("{key}={value}")]);
     }
@@ -268,7 +291,11 @@ fn launch(
     }
     let process = Process::start(name, command, folder);
     let announcement = wait::until(START_LIMIT, || {
-        assert!(process.is_running(), "{name} ended at start\n{}", process.log_tail());
+        assert!(
+            process.is_running(),
+            "{name} ended at start\n{}",
+            process.log_tail()
+        );
         let text = fs::read_to_string(&announce).ok()?;
         serde_json::from_str(&text).ok()
     });

@@ -9,12 +9,16 @@ use std::path::Path;
 pub fn check(file: &Path, actual: &str) {
     let actual = format!("{}\n", actual.trim_end());
     if std::env::var_os("UPDATE_GOLDENS").is_some_and(|value| value == "1") {
-        fs::create_dir_all(file.parent().expect("a golden lies in a folder")).expect("the folder can be made");
+        fs::create_dir_all(file.parent().expect("a golden lies in a folder"))
+            .expect("the folder can be made");
         fs::write(file, &actual).expect("a golden can be written");
         return;
     }
     let expected = fs::read_to_string(file).unwrap_or_else(|error| {
-        panic!("{}: {error} (UPDATE_GOLDENS=1 writes it)\n{actual}", file.display())
+        panic!(
+            "{}: {error} (UPDATE_GOLDENS=1 writes it)\n{actual}",
+            file.display()
+        )
     });
     assert!(
         expected == actual,
@@ -56,6 +60,9 @@ mod tests {
 
     #[test]
     fn ports_are_scrubbed_and_the_rest_stays() {
-        assert_eq!(scrub("a 127.0.0.1:5432/shop b"), "a 127.0.0.1:PORT/shop b\n");
+        assert_eq!(
+            scrub("a 127.0.0.1:5432/shop b"),
+            "a 127.0.0.1:PORT/shop b\n"
+        );
     }
 }

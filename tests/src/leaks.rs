@@ -49,7 +49,12 @@ fn leftovers(gateway: &Gateway, sources: &[&PostgresServer]) -> Vec<String> {
     match ask(&mut connection, "workers") {
         Ok(rows) => {
             for (position, column) in rows.columns.iter().enumerate() {
-                let counts = ["memory_used", "memory_reserved", "running_tasks", "spilled_bytes"];
+                let counts = [
+                    "memory_used",
+                    "memory_reserved",
+                    "running_tasks",
+                    "spilled_bytes",
+                ];
                 if !counts.iter().any(|name| column.name.starts_with(name)) {
                     continue;
                 }
@@ -64,11 +69,19 @@ fn leftovers(gateway: &Gateway, sources: &[&PostgresServer]) -> Vec<String> {
         }
         Err(error) => left.push(error),
     }
-    left.extend(gateway.spill_files().iter().map(|file| format!("spilled: {}", file.display())));
+    left.extend(
+        gateway
+            .spill_files()
+            .iter()
+            .map(|file| format!("spilled: {}", file.display())),
+    );
     for source in sources {
         let busy = source.busy_sessions();
         if busy > 0 {
-            left.push(format!("{busy} busy sessions at a source: {}", source.busy_statements()));
+            left.push(format!(
+                "{busy} busy sessions at a source: {}",
+                source.busy_statements()
+            ));
         }
     }
     left

@@ -10,6 +10,7 @@ pub mod client;
 pub mod compare;
 pub mod corpus;
 pub mod data;
+pub mod frames;
 pub mod gateway;
 pub mod golden;
 pub mod leaks;

@@ -21,7 +21,10 @@ pub fn programs() -> PathBuf {
     // target/release/deps/suite-hash, or target/release/program.
     let folder = this.parent().expect("a program lies in a folder");
     if folder.ends_with("deps") {
-        folder.parent().expect("deps/ lies in the profile's folder").to_path_buf()
+        folder
+            .parent()
+            .expect("deps/ lies in the profile's folder")
+            .to_path_buf()
     } else {
         folder.to_path_buf()
     }

@@ -32,18 +32,32 @@ impl PostgresServer {
         let folder = Scratch::new("postgres");
         let data = folder.path().join("data");
         if is_root() {
-            run(Command::new("chown").arg(format!("{SUPERUSER}:")).arg(folder.path()));
+            run(Command::new("chown")
+                .arg(format!("{SUPERUSER}:"))
+                .arg(folder.path()));
         }
         let mut initdb = as_server_user(&programs.join("initdb"));
         initdb
             .current_dir(folder.path())
             .arg("-D")
             .arg(&data)
-            .args(["-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
+            .args([
+                "-U",
+                SUPERUSER,
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ]);
         run(&mut initdb);
         let port = free_port();
         let process = launch(&programs, folder.path(), port);
-        let server = Self { process, port, programs, folder };
+        let server = Self {
+            process,
+            port,
+            programs,
+            folder,
+        };
         server.wait_until_ready();
         server
     }
@@ -55,12 +69,18 @@ impl PostgresServer {
 
     /// The URL of a database, as a catalog file names it.
     pub fn url(&self, database: &str) -> String {
-        format!("postgresql://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+        format!(
+            "postgresql://{SUPERUSER}@127.0.0.1:{}/{database}",
+            self.port
+        )
     }
 
     /// A catalog file over a database.
     pub fn catalog(&self, database: &str) -> String {
-        format!("connector = \"postgres\"\nurl = \"{}\"\n", self.url(database))
+        format!(
+            "connector = \"postgres\"\nurl = \"{}\"\n",
+            self.url(database)
+        )
     }
 
     /// A session as the superuser.
@@ -79,19 +99,36 @@ impl PostgresServer {
 
     /// Runs a file of SQL with psql. Panics at the first error.
     pub fn run_file(&self, database: &str, file: &Path) {
-        run(self.psql(database).args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(file));
+        run(self
+            .psql(database)
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(file));
     }
 
     /// Loads a CSV file with a header line.
     pub fn load_csv(&self, database: &str, table: &str, file: &Path) {
-        let copy = format!("\\copy {table} FROM '{}' WITH (FORMAT csv, HEADER true)", file.display());
-        run(self.psql(database).args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &copy]));
+        let copy = format!(
+            "\\copy {table} FROM '{}' WITH (FORMAT csv, HEADER true)",
+            file.display()
+        );
+        run(self
+            .psql(database)
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &copy]));
     }
 
     /// psql towards this server, ready for more arguments.
     pub fn psql(&self, database: &str) -> Command {
         let mut command = Command::new("psql");
-        command.args(["-X", "-h", "127.0.0.1", "-U", SUPERUSER, "-d", database, "-p"]);
+        command.args([
+            "-X",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            SUPERUSER,
+            "-d",
+            database,
+            "-p",
+        ]);
         command.arg(self.port.to_string());
         command
     }
@@ -121,9 +158,11 @@ impl PostgresServer {
         self.process.signal(Signal::Kill);
         // The postmaster is gone, its children notice by themselves; the port must be free again.
         let _ = self.process.wait(Duration::from_secs(5));
-        wait::for_condition("the killed server's port is closed", Duration::from_secs(10), || {
-            std::net::TcpStream::connect(self.address()).is_err()
-        });
+        wait::for_condition(
+            "the killed server's port is closed",
+            Duration::from_secs(10),
+            || std::net::TcpStream::connect(self.address()).is_err(),
+        );
     }
 
     /// Starts it again over the same data and on the same port.
@@ -154,7 +193,8 @@ impl PostgresServer {
                 self.process.log_tail()
             );
             let answer: Result<_, ServerError> =
-                Connection::open(self.address(), SUPERUSER, "postgres").and_then(|mut c| c.query("SELECT 1"));
+                Connection::open(self.address(), SUPERUSER, "postgres")
+                    .and_then(|mut c| c.query("SELECT 1"));
             answer.ok()
         });
         assert!(
@@ -167,7 +207,10 @@ impl PostgresServer {
 
 fn launch(programs: &Path, folder: &Path, port: u16) -> Process {
     let mut command = as_server_user(&programs.join("postgres"));
-    command.current_dir(folder).arg("-D").arg(folder.join("data"));
+    command
+        .current_dir(folder)
+        .arg("-D")
+        .arg(folder.join("data"));
     command.args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
@@ -194,7 +237,12 @@ fn as_server_user(program: &Path) -> Command {
         // setpriv becomes the program, so its process id is the server's.
         let mut command = Command::new("setpriv");
         command
-            .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"])
+            .args([
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--init-groups",
+                "--",
+            ])
             .arg(program);
         command
     } else {
@@ -211,8 +259,15 @@ fn programs() -> PathBuf {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .filter(|(_, programs)| programs.join("postgres").exists() && programs.join("initdb").exists())
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                entry.path().join("bin"),
+            ))
+        })
+        .filter(|(_, programs)| {
+            programs.join("postgres").exists() && programs.join("initdb").exists()
+        })
         .collect();
     versions.sort();
     versions

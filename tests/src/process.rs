@@ -215,6 +215,7 @@ for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
 for folder in $folders; do rm -rf "$folder"; done
 "#;
 
+#[expect(clippy::zombie_processes, reason = "it outlives this process, so nobody can wait for it")]
 fn watchdog(line: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {

@@ -7,8 +7,9 @@ use crate::paths;
 use crate::postgres::PostgresServer;
 
 /// The eight tables.
-pub const TABLES: [&str; 8] =
-    ["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"];
+pub const TABLES: [&str; 8] = [
+    "region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem",
+];
 
 /// A query's number and text.
 #[derive(Debug, Clone)]
@@ -25,7 +26,8 @@ pub fn queries() -> Vec<Query> {
     (1..=22)
         .map(|number| {
             let file = paths::tests().join(format!("tpch/q{number:02}.sql"));
-            let sql = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let sql = fs::read_to_string(&file)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             Query { number, sql }
         })
         .collect()
@@ -42,7 +44,10 @@ pub fn load(server: &PostgresServer, database: &str, scale: &str) {
         }
     }
     server.run_file(database, &paths::tests().join("tpch/indexes.sql"));
-    server.connect(database).query("ANALYZE").expect("ANALYZE runs");
+    server
+        .connect(database)
+        .query("ANALYZE")
+        .expect("ANALYZE runs");
 }
 
 /// Puts another name in the place of every table name. Text in quotes is left alone.
@@ -83,7 +88,10 @@ mod tests {
     #[test]
     fn only_table_names_are_renamed() {
         assert_eq!(
-            rename_tables("SELECT c_name, 'part' FROM customer, part p", |table| format!("x.{table}")),
+            rename_tables(
+                "SELECT c_name, 'part' FROM customer, part p",
+                |table| format!("x.{table}")
+            ),
             "SELECT c_name, 'part' FROM x.customer, x.part p"
         );
         assert_eq!(queries().len(), 22);

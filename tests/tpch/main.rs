@@ -20,7 +20,10 @@ const VARIANTS: [(&str, &[&str]); 5] = [
     ("one worker", &["SET sluice.workers = 1"]),
     ("two workers", &["SET sluice.workers = 2"]),
     ("four workers", &["SET sluice.workers = 4"]),
-    ("two workers, no pushdown", &["SET sluice.workers = 2", "SET sluice.pushdown = off"]),
+    (
+        "two workers, no pushdown",
+        &["SET sluice.workers = 2", "SET sluice.pushdown = off"],
+    ),
 ];
 
 struct Servers {
@@ -44,9 +47,9 @@ fn servers() -> &'static Servers {
         let expected = tpch::queries()
             .iter()
             .map(|query| {
-                session
-                    .query(&query.sql)
-                    .unwrap_or_else(|error| panic!("PostgreSQL refuses query {}: {error}", query.number))
+                session.query(&query.sql).unwrap_or_else(|error| {
+                    panic!("PostgreSQL refuses query {}: {error}", query.number)
+                })
             })
             .collect();
         let gateway = GatewayOptions::new()
@@ -61,7 +64,12 @@ fn servers() -> &'static Servers {
             )
             .workers(WORKERS)
             .start();
-        Servers { oracle, gateway, schema: data::schema(&scale), expected }
+        Servers {
+            oracle,
+            gateway,
+            schema: data::schema(&scale),
+            expected,
+        }
     })
 }
 
@@ -72,12 +80,17 @@ fn check(what: &str, place: impl Fn(&str, &str) -> String) {
     for (variant, settings) in VARIANTS {
         let mut session = servers.gateway.connect("sluice");
         for setting in settings {
-            session.query(setting).unwrap_or_else(|error| panic!("{setting}: {error}"));
+            session
+                .query(setting)
+                .unwrap_or_else(|error| panic!("{setting}: {error}"));
         }
         for (query, expected) in tpch::queries().iter().zip(&servers.expected) {
             let sql = tpch::rename_tables(&query.sql, |table| place(&servers.schema, table));
             if let Err(problem) = answer(&mut session, &sql, expected) {
-                report.push_str(&format!("query {} over {what}, {variant}: {problem}\n", query.number));
+                report.push_str(&format!(
+                    "query {} over {what}, {variant}: {problem}\n",
+                    query.number
+                ));
             }
         }
     }
@@ -86,7 +99,9 @@ fn check(what: &str, place: impl Fn(&str, &str) -> String) {
 }
 
 fn answer(session: &mut Connection, sql: &str, expected: &Rows) -> Result<(), String> {
-    let actual = session.query(sql).map_err(|error| format!("refused: {error}"))?;
+    let actual = session
+        .query(sql)
+        .map_err(|error| format!("refused: {error}"))?;
     compare::rows(expected, &actual, Order::Given)
 }
 
@@ -124,12 +139,16 @@ fn over_all_of_them_mixed() {
 fn two_workers_share_a_federated_join() {
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
-    session.query("SET sluice.workers = 2").expect("the setting exists");
+    session
+        .query("SET sluice.workers = 2")
+        .expect("the setting exists");
     let five = &tpch::queries()[4];
     let sql = tpch::rename_tables(&five.sql, |table| mixed(&servers.schema, table));
     // A comment makes this run recognizable among the others in the history of queries.
     let marked = format!("/* shared join */ {sql}");
-    session.query(&marked).unwrap_or_else(|error| panic!("{error}"));
+    session
+        .query(&marked)
+        .unwrap_or_else(|error| panic!("{error}"));
     let tasks = session
         .query("SELECT * FROM system.runtime.tasks")
         .expect("system.runtime.tasks answers");
@@ -137,12 +156,21 @@ fn two_workers_share_a_federated_join() {
         .query("SELECT * FROM system.runtime.queries")
         .expect("system.runtime.queries answers");
     let id = (0..queries.rows.len())
-        .find(|row| queries.rows[*row].iter().flatten().any(|value| value.contains("shared join")))
+        .find(|row| {
+            queries.rows[*row]
+                .iter()
+                .flatten()
+                .any(|value| value.contains("shared join"))
+        })
         .and_then(|row| queries.value(row, "query_id"))
         .expect("the query is in the history");
     let mut workers: Vec<&str> = (0..tasks.rows.len())
         .filter(|row| tasks.value(*row, "query_id") == Some(id))
-        .filter_map(|row| tasks.value(row, "worker"))
+        .filter_map(|row| {
+            tasks
+                .value(row, "worker_id")
+                .or_else(|| tasks.value(row, "worker"))
+        })
         .collect();
     workers.sort_unstable();
     workers.dedup();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sluice_tests::client::{Connection, cstring, frame};
+use sluice_tests::Connection;
+use sluice_tests::frames::{cstring, frame};
 
 use crate::{gateway, script, session};
 
@@ -12,7 +13,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 #[track_caller]
 fn still_serves() {
     let mut session = session();
-    script(&mut session, &[crate::query("SELECT 1")], "T D C:SELECT_1 Z:I");
+    script(
+        &mut session,
+        &[crate::query("SELECT 1")],
+        "T D C:SELECT_1 Z:I",
+    );
 }
 
 #[test]
@@ -25,7 +30,10 @@ fn garbage_instead_of_a_startup_closes_the_connection() {
     ] {
         let mut connection = Connection::raw(gateway().address()).expect("the port is open");
         connection.send_raw(garbage).expect("bytes can be sent");
-        assert!(connection.is_closed_within(CLOSE_LIMIT), "open after {garbage:?}");
+        assert!(
+            connection.is_closed_within(CLOSE_LIMIT),
+            "open after {garbage:?}"
+        );
     }
     still_serves();
 }
@@ -42,7 +50,9 @@ fn an_unknown_message_ends_the_session() {
 fn an_oversized_message_is_refused_before_it_is_read() {
     let mut session = session();
     // A query that claims two gigabytes and sends none of them.
-    session.send_raw(&[b'Q', 0x7f, 0xff, 0xff, 0xff]).expect("bytes can be sent");
+    session
+        .send_raw(&[b'Q', 0x7f, 0xff, 0xff, 0xff])
+        .expect("bytes can be sent");
     session.send_raw(b"SELECT").expect("bytes can be sent");
     assert!(session.is_closed_within(CLOSE_LIMIT));
     still_serves();
@@ -51,7 +61,9 @@ fn an_oversized_message_is_refused_before_it_is_read() {
 #[test]
 fn a_length_below_its_own_size_ends_the_session() {
     let mut session = session();
-    session.send_raw(&[b'Q', 0, 0, 0, 1]).expect("bytes can be sent");
+    session
+        .send_raw(&[b'Q', 0, 0, 0, 1])
+        .expect("bytes can be sent");
     assert!(session.is_closed_within(CLOSE_LIMIT));
     still_serves();
 }
@@ -61,7 +73,13 @@ fn broken_frames_get_a_protocol_error() {
     let mut session = session();
     // Bind that ends in the middle of its counts.
     session
-        .send_raw(&[frame(b'B', &[cstring(""), cstring(""), vec![0]].concat()), frame(b'S', &[])].concat())
+        .send_raw(
+            &[
+                frame(b'B', &[cstring(""), cstring(""), vec![0]].concat()),
+                frame(b'S', &[]),
+            ]
+            .concat(),
+        )
         .expect("frames can be sent");
     let answer = session.receive();
     assert!(
@@ -74,10 +92,15 @@ fn broken_frames_get_a_protocol_error() {
 #[test]
 fn text_that_is_not_utf8_is_refused() {
     let mut session = session();
-    session.send(b'Q', b"SELECT '\xff\xfe'\0").expect("a frame can be sent");
+    session
+        .send(b'Q', b"SELECT '\xff\xfe'\0")
+        .expect("a frame can be sent");
     let messages = session.receive_all();
     if let Ok(messages) = messages {
-        assert!(messages.iter().any(|message| message.tag == b'E'), "invalid bytes are no text");
+        assert!(
+            messages.iter().any(|message| message.tag == b'E'),
+            "invalid bytes are no text"
+        );
     }
     still_serves();
 }
@@ -85,9 +108,16 @@ fn text_that_is_not_utf8_is_refused() {
 #[test]
 fn deep_nesting_is_an_error_and_no_crash() {
     let mut session = session();
-    for (open, close) in [("(", ")"), ("NOT ", ""), ("- ", ""), ("CASE WHEN true THEN ", " END")] {
+    for (open, close) in [
+        ("(", ")"),
+        ("NOT ", ""),
+        ("- ", ""),
+        ("CASE WHEN true THEN ", " END"),
+    ] {
         let sql = format!("SELECT {}1{}", open.repeat(20_000), close.repeat(20_000));
-        let error = session.query(&sql).expect_err("twenty thousand levels are too deep");
+        let error = session
+            .query(&sql)
+            .expect_err("twenty thousand levels are too deep");
         assert!(
             ["54001", "42601", "42804", "42883"].contains(&error.code()),
             "{open}: {error}"
@@ -106,12 +136,19 @@ fn deep_nesting_is_an_error_and_no_crash() {
 #[test]
 fn the_nearest_name_is_a_hint() {
     let mut session = session();
-    let error = session.query("SELECT * FROM tiny.natoin").expect_err("there is no such table");
+    let error = session
+        .query("SELECT * FROM tiny.natoin")
+        .expect_err("there is no such table");
     assert_eq!(error.code(), "42P01");
     assert!(error.field('H').contains("nation"), "{error}");
-    let error = session.query("SELECT n_nane FROM tiny.nation").expect_err("there is no such column");
+    let error = session
+        .query("SELECT n_nane FROM tiny.nation")
+        .expect_err("there is no such column");
     assert_eq!(error.code(), "42703");
     assert!(error.field('H').contains("n_name"), "{error}");
     let error = session.query("SELECT 1 +").expect_err("it is no SQL");
-    assert!(!error.field('P').is_empty() || error.code() == "42601", "{error}");
+    assert!(
+        !error.field('P').is_empty() || error.code() == "42601",
+        "{error}"
+    );
 }

@@ -12,7 +12,7 @@ mod startup;
 
 use std::sync::OnceLock;
 
-use sluice_tests::{Connection, Gateway, GatewayOptions, client};
+use sluice_tests::{Connection, Gateway, GatewayOptions, client, frames};
 
 fn gateway() -> &'static Gateway {
     static GATEWAY: OnceLock<Gateway> = OnceLock::new();
@@ -31,7 +31,9 @@ fn session() -> Connection {
 /// Sends frames and compares the type bytes of everything up to ReadyForQuery.
 #[track_caller]
 fn script(session: &mut Connection, frames: &[Vec<u8>], expected: &str) {
-    session.send_raw(&frames.concat()).expect("frames can be sent");
+    session
+        .send_raw(&frames.concat())
+        .expect("frames can be sent");
     expect(session, expected);
 }
 
@@ -45,5 +47,5 @@ fn expect(session: &mut Connection, expected: &str) {
 }
 
 fn query(sql: &str) -> Vec<u8> {
-    client::frame(b'Q', &client::cstring(sql))
+    frames::frame(b'Q', &frames::cstring(sql))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_tests::Connection;
-use sluice_tests::client::startup;
+use sluice_tests::frames::startup;
 
 use crate::{gateway, script, session};
 
@@ -13,20 +13,33 @@ const GSSENC_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
 #[test]
 fn encryption_is_declined_and_the_startup_goes_on() {
     let mut connection = Connection::raw(gateway().address()).expect("the port is open");
-    connection.send_raw(&GSSENC_REQUEST).expect("bytes can be sent");
-    assert_eq!(connection.receive_byte().expect("an answer"), b'N');
-    connection.send_raw(&SSL_REQUEST).expect("bytes can be sent");
+    connection
+        .send_raw(&GSSENC_REQUEST)
+        .expect("bytes can be sent");
     assert_eq!(connection.receive_byte().expect("an answer"), b'N');
     connection
-        .send_raw(&startup(196_608, &[("user", "tester"), ("database", "tpch")]))
+        .send_raw(&SSL_REQUEST)
+        .expect("bytes can be sent");
+    assert_eq!(connection.receive_byte().expect("an answer"), b'N');
+    connection
+        .send_raw(&startup(
+            196_608,
+            &[("user", "tester"), ("database", "tpch")],
+        ))
         .expect("bytes can be sent");
     connection.finish_startup().expect("the session opens");
-    script(&mut connection, &[crate::query("SELECT 1")], "T D C:SELECT_1 Z:I");
+    script(
+        &mut connection,
+        &[crate::query("SELECT 1")],
+        "T D C:SELECT_1 Z:I",
+    );
 }
 
 #[test]
 fn an_unknown_database_is_refused_in_postgresqls_words() {
-    let error = gateway().try_connect("nowhere").expect_err("there is no such database");
+    let error = gateway()
+        .try_connect("nowhere")
+        .expect_err("there is no such database");
     assert_eq!(error.code(), "3D000", "{error}");
     assert_eq!(error.message(), "database \"nowhere\" does not exist");
     assert_eq!(error.field('S'), "FATAL");
@@ -44,10 +57,17 @@ fn parameters_are_reported() {
         "integer_datetimes",
         "standard_conforming_strings",
     ] {
-        assert!(session.parameters.contains_key(name), "{name} is not reported: {:?}", session.parameters);
+        assert!(
+            session.parameters.contains_key(name),
+            "{name} is not reported: {:?}",
+            session.parameters
+        );
     }
     assert_eq!(session.parameters["standard_conforming_strings"], "on");
-    assert!(session.backend_key.len() >= 8, "a cancel key has a process id and a secret");
+    assert!(
+        session.backend_key.len() >= 8,
+        "a cancel key has a process id and a secret"
+    );
 }
 
 #[test]
@@ -62,16 +82,41 @@ fn startup_options_set_the_session() {
         ],
     )
     .expect("the session opens");
-    assert_eq!(session.query("SHOW application_name").expect("it shows").single(), "my tool");
-    assert_eq!(session.query("SHOW statement_timeout").expect("it shows").single(), "12s");
-    assert_eq!(session.query("SELECT count(*) FROM nation").expect("the search path finds it").single(), "25");
+    assert_eq!(
+        session
+            .query("SHOW application_name")
+            .expect("it shows")
+            .single(),
+        "my tool"
+    );
+    assert_eq!(
+        session
+            .query("SHOW statement_timeout")
+            .expect("it shows")
+            .single(),
+        "12s"
+    );
+    assert_eq!(
+        session
+            .query("SELECT count(*) FROM nation")
+            .expect("the search path finds it")
+            .single(),
+        "25"
+    );
 }
 
 #[test]
 fn a_newer_minor_version_is_negotiated() {
     let mut connection = Connection::raw(gateway().address()).expect("the port is open");
     connection
-        .send_raw(&startup(196_608 + 99, &[("user", "tester"), ("database", "tpch"), ("_pq_.unknown", "1")]))
+        .send_raw(&startup(
+            196_608 + 99,
+            &[
+                ("user", "tester"),
+                ("database", "tpch"),
+                ("_pq_.unknown", "1"),
+            ],
+        ))
         .expect("bytes can be sent");
     let first = connection.receive().expect("an answer");
     assert_eq!(first.tag, b'v', "NegotiateProtocolVersion comes first");
@@ -81,7 +126,9 @@ fn a_newer_minor_version_is_negotiated() {
 #[test]
 fn an_old_protocol_is_refused() {
     let mut connection = Connection::raw(gateway().address()).expect("the port is open");
-    connection.send_raw(&startup(131_072, &[("user", "tester")])).expect("bytes can be sent");
+    connection
+        .send_raw(&startup(131_072, &[("user", "tester")]))
+        .expect("bytes can be sent");
     assert!(connection.is_closed_within(Duration::from_secs(5)));
 }
 
@@ -98,5 +145,9 @@ fn a_cancel_request_with_a_wrong_key_does_nothing() {
     connection.send_raw(&request).expect("bytes can be sent");
     assert!(connection.is_closed_within(Duration::from_secs(5)));
     let mut session = session;
-    script(&mut session, &[crate::query("SELECT 1")], "T D C:SELECT_1 Z:I");
+    script(
+        &mut session,
+        &[crate::query("SELECT 1")],
+        "T D C:SELECT_1 Z:I",
+    );
 }

@@ -97,7 +97,11 @@ impl Agent {
         }
     }
 
-    async fn attend_forever(self, shutdown: CancellationToken, joined: CancellationToken) -> Result<()> {
+    async fn attend_forever(
+        self,
+        shutdown: CancellationToken,
+        joined: CancellationToken,
+    ) -> Result<()> {
         let secret = self.secret.as_ref().map(Secret::new).transpose()?;
         let mut retry = RETRY_FIRST;
         let mut last_reason = String::new();
@@ -110,7 +114,11 @@ impl Agent {
                     // The same reason each two seconds says nothing new.
                     if reason != last_reason {
                         let coordinator = display_url(&self.coordinator);
-                        tracing::warn!(coordinator, reason, "no connection to the coordinator, trying again");
+                        tracing::warn!(
+                            coordinator,
+                            reason,
+                            "no connection to the coordinator, trying again"
+                        );
                         last_reason = reason;
                     }
                     if since.elapsed() > RETRY_MAX {
@@ -138,17 +146,22 @@ impl Agent {
         joined: &CancellationToken,
     ) -> Ended {
         let connecting = async {
-            let channel = connect(&self.rpc, &self.coordinator, secret).await.map_err(Ended::Broken)?;
+            let channel = connect(&self.rpc, &self.coordinator, secret)
+                .await
+                .map_err(Ended::Broken)?;
             let (says, saying) = mpsc::channel(MESSAGES_WAITING_MAX);
             let registration = self.worker.registration(self.url.clone());
             // The receiver is right here, and the queue is empty.
             let _ = says.try_send(FromWorker::Register(registration));
-            let mut hears =
-                attend(channel, ReceiverStream::new(saying)).await.map_err(|status| self.explain(status))?;
+            let mut hears = attend(channel, ReceiverStream::new(saying))
+                .await
+                .map_err(|status| self.explain(status))?;
             match hears.message().await {
                 Ok(Some(ToWorker::Registered)) => Ok((says, hears)),
                 Ok(Some(ToWorker::Refused(error))) => Err(Ended::Refused(error)),
-                Ok(_) => Err(Ended::Broken("the coordinator did not answer the registration".to_owned())),
+                Ok(_) => Err(Ended::Broken(
+                    "the coordinator did not answer the registration".to_owned(),
+                )),
                 Err(status) => Err(self.explain(status)),
             }
         };
@@ -160,7 +173,10 @@ impl Agent {
             Ok(connected) => connected,
             Err(ended) => return ended,
         };
-        tracing::info!(coordinator = display_url(&self.coordinator), "joined the fleet");
+        tracing::info!(
+            coordinator = display_url(&self.coordinator),
+            "joined the fleet"
+        );
         joined.cancel();
         self.be_a_member(says, hears, shutdown).await
     }
@@ -202,7 +218,10 @@ impl Agent {
                 // that it did, and a coordinator that is gone does not matter any more.
                 let _ = says.send(FromWorker::Leave).await;
                 drop(says);
-                let _ = timeout(LEAVE_TIMEOUT, async { while let Ok(Some(_)) = hears.message().await {} }).await;
+                let _ = timeout(LEAVE_TIMEOUT, async {
+                    while let Ok(Some(_)) = hears.message().await {}
+                })
+                .await;
                 return Ended::Left;
             }
         }
@@ -218,7 +237,10 @@ impl Agent {
         sleep(STRAGGLERS).await;
         self.worker.refuse_tasks();
         if timeout(self.drain_grace, self.worker.idle()).await.is_err() {
-            tracing::warn!(running = self.worker.running_tasks(), "left tasks behind after the grace period");
+            tracing::warn!(
+                running = self.worker.running_tasks(),
+                "left tasks behind after the grace period"
+            );
         }
     }
 

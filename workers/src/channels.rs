@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 use tonic::codegen::http::HeaderMap;
 use url::Url;
 
-use crate::failure::{CallFailure, classify, worker_failed};
+use crate::failure::{CallFailure, classify, failed_worker, worker_failed};
 use crate::report::TaskId;
 use crate::rpc::{RpcRuntime, Secret, connect};
 use crate::tasks::CloseOnDrop;
@@ -76,7 +76,11 @@ impl WorkerChannels {
     fn local(&self, url: &Url) -> Option<Arc<WorkerService>> {
         let local = self.0.local.lock();
         let (local_url, worker) = local.as_ref()?;
-        if local_url == url { worker.upgrade() } else { None }
+        if local_url == url {
+            worker.upgrade()
+        } else {
+            None
+        }
     }
 
     async fn remote(&self, url: &Url) -> Result<BoxCloneSyncChannel> {
@@ -102,28 +106,42 @@ impl WorkerChannels {
     /// Throws the connection away, tells the watcher, and makes the error.
     fn worker_failed(&self, url: &Url, reason: &str) -> Error {
         self.0.open.lock().remove(url);
-        let error = worker_failed(url, reason);
+        self.suspect(url, reason);
+        worker_failed(url, reason)
+    }
+
+    fn suspect(&self, url: &Url, reason: &str) {
         let watcher = self.0.watcher.lock().upgrade();
         if let Some(membership) = watcher {
             membership.suspect(url, reason);
         }
-        error
     }
 
     fn explain(&self, url: &Url, error: DataFusionError) -> DataFusionError {
         match classify(url, error) {
-            CallFailure::Query(error) => error,
-            CallFailure::Refused(error) => error.into(),
-            CallFailure::Worker(error) => {
-                self.worker_failed(url, error.detail.as_deref().unwrap_or_default()).into()
+            CallFailure::Query(error) => {
+                // The worker we called may be well, and tell of another one that failed.
+                let told = Error::from_marked(&error.to_string());
+                if let Some(error) = told
+                    && let Some(failed) = failed_worker(&error)
+                {
+                    self.suspect(&failed, error.detail.as_deref().unwrap_or_default());
+                }
+                error
             }
+            CallFailure::Refused(error) => error.into(),
+            CallFailure::Worker(error) => self
+                .worker_failed(url, error.detail.as_deref().unwrap_or_default())
+                .into(),
         }
     }
 }
 
 impl std::fmt::Debug for WorkerChannels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerChannels").field("open", &self.0.open.lock().len()).finish()
+        f.debug_struct("WorkerChannels")
+            .field("open", &self.0.open.lock().len())
+            .finish()
     }
 }
 
@@ -158,7 +176,9 @@ impl RemoteChannel {
         stream: BoxStream<'static, EngineResult<T>>,
     ) -> BoxStream<'static, EngineResult<T>> {
         let (channels, url) = (self.channels.clone(), self.url.clone());
-        stream.map(move |item| item.map_err(|e| channels.explain(&url, e))).boxed()
+        stream
+            .map(move |item| item.map_err(|e| channels.explain(&url, e)))
+            .boxed()
     }
 }
 
@@ -173,7 +193,10 @@ impl WorkerChannel for RemoteChannel {
         ctx: &Arc<TaskContext>,
     ) -> EngineResult<BoxStream<'static, EngineResult<WorkerToCoordinatorMsg>>> {
         task_id(&request).write(request.task_count, &mut headers);
-        let answer = self.inner.coordinator_channel(headers, request, says, metrics, ctx).await;
+        let answer = self
+            .inner
+            .coordinator_channel(headers, request, says, metrics, ctx)
+            .await;
         Ok(self.explained(answer.map_err(|e| self.channels.explain(&self.url, e))?))
     }
 
@@ -184,16 +207,25 @@ impl WorkerChannel for RemoteChannel {
         metrics: ExecutionPlanMetricsSet,
         ctx: &Arc<TaskContext>,
     ) -> EngineResult<Vec<BoxStream<'static, EngineResult<RecordBatch>>>> {
-        let answer = self.inner.execute_task(headers, request, metrics, ctx).await;
+        let answer = self
+            .inner
+            .execute_task(headers, request, metrics, ctx)
+            .await;
         let streams = answer.map_err(|e| self.channels.explain(&self.url, e))?;
-        Ok(streams.into_iter().map(|stream| self.explained(stream)).collect())
+        Ok(streams
+            .into_iter()
+            .map(|stream| self.explained(stream))
+            .collect())
     }
 
     async fn get_worker_info(
         &mut self,
         request: GetWorkerInfoRequest,
     ) -> EngineResult<GetWorkerInfoResponse> {
-        self.inner.get_worker_info(request).await.map_err(|e| self.channels.explain(&self.url, e))
+        self.inner
+            .get_worker_info(request)
+            .await
+            .map_err(|e| self.channels.explain(&self.url, e))
     }
 }
 
@@ -215,7 +247,11 @@ impl WorkerChannel for LocalChannel {
         request.plan = MaybeEncoded::Encoded(request.plan.encode(ctx)?);
         // Made before the task can begin, so that it is closed however this call ends.
         let close = CloseOnDrop(Arc::clone(self.0.tracker()), id);
-        let answer = self.0.worker().coordinator_channel(headers, request, says.map(Ok).boxed()).await?;
+        let answer = self
+            .0
+            .worker()
+            .coordinator_channel(headers, request, says.map(Ok).boxed())
+            .await?;
         Ok(answer
             .map(move |message| {
                 let _ = &close;
@@ -239,11 +275,17 @@ impl WorkerChannel for LocalChannel {
         &mut self,
         _request: GetWorkerInfoRequest,
     ) -> EngineResult<GetWorkerInfoResponse> {
-        Ok(GetWorkerInfoResponse { version: self.0.worker().version().to_owned() })
+        Ok(GetWorkerInfoResponse {
+            version: self.0.worker().version().to_owned(),
+        })
     }
 }
 
 fn task_id(request: &SetPlanRequest) -> TaskId {
     let key = request.task_key;
-    TaskId { plan_id: key.query_id, stage: key.stage_id as u64, task: key.task_number as u64 }
+    TaskId {
+        plan_id: key.query_id,
+        stage: key.stage_id as u64,
+        task: key.task_number as u64,
+    }
 }

@@ -3,7 +3,6 @@
 //! The doc comments are the reference (`docs/config.md`). Nothing here opens a socket or a file.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,7 +26,11 @@ pub struct RpcConfig {
 
 impl Default for RpcConfig {
     fn default() -> Self {
-        RpcConfig { listen: "127.0.0.1:9480".to_owned(), advertise: None, secret: None }
+        RpcConfig {
+            listen: "127.0.0.1:9480".to_owned(),
+            advertise: None,
+            secret: None,
+        }
     }
 }
 
@@ -44,7 +47,10 @@ pub struct MemoryConfig {
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        MemoryConfig { limit: ByteSize(2 << 30), spill: SpillConfig::default() }
+        MemoryConfig {
+            limit: ByteSize(2 << 30),
+            spill: SpillConfig::default(),
+        }
     }
 }
 
@@ -61,7 +67,10 @@ pub struct SpillConfig {
 
 impl Default for SpillConfig {
     fn default() -> Self {
-        SpillConfig { path: None, limit: ByteSize(32 << 30) }
+        SpillConfig {
+            path: None,
+            limit: ByteSize(32 << 30),
+        }
     }
 }
 
@@ -75,22 +84,18 @@ pub struct WorkerConfig {
     /// Name of the worker in `system.runtime.workers`; a random one when absent. Two workers of one
     /// fleet must not share a name.
     pub id: Option<String>,
-    /// How long a worker that was told to stop waits for its running tasks, in seconds.
-    pub drain_seconds: u64,
 }
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        WorkerConfig { embedded: true, id: None, drain_seconds: 30 }
+        WorkerConfig {
+            embedded: true,
+            id: None,
+        }
     }
 }
 
 impl WorkerConfig {
-    /// How long a draining worker waits for its running tasks.
-    pub fn drain_grace(&self) -> Duration {
-        Duration::from_secs(self.drain_seconds)
-    }
-
     /// The configured name, or a random one.
     pub fn id_or_random(&self) -> String {
         self.id.clone().unwrap_or_else(|| {

@@ -15,9 +15,12 @@ const MESSAGE_END: &str = "\" failed while running the query";
 
 /// The error of a query whose worker failed.
 pub fn worker_failed(url: &Url, reason: impl Into<String>) -> Error {
-    Error::new(SqlState::SYSTEM_ERROR, format!("{MESSAGE_START}{}{MESSAGE_END}", display_url(url)))
-        .with_detail(reason)
-        .with_hint("The query can be sent again; system.runtime.workers shows which workers are left.")
+    Error::new(
+        SqlState::SYSTEM_ERROR,
+        format!("{MESSAGE_START}{}{MESSAGE_END}", display_url(url)),
+    )
+    .with_detail(reason)
+    .with_hint("The query can be sent again; system.runtime.workers shows which workers are left.")
 }
 
 /// The worker that an error blames, if it is a [`worker_failed`] error.
@@ -25,7 +28,10 @@ pub fn failed_worker(error: &Error) -> Option<Url> {
     if error.code != SqlState::SYSTEM_ERROR {
         return None;
     }
-    let url = error.message.strip_prefix(MESSAGE_START)?.strip_suffix(MESSAGE_END)?;
+    let url = error
+        .message
+        .strip_prefix(MESSAGE_START)?
+        .strip_suffix(MESSAGE_END)?;
     Url::parse(url).ok()
 }
 
@@ -60,7 +66,11 @@ pub(crate) fn classify(url: &Url, error: DataFusionError) -> CallFailure {
         Code::FailedPrecondition => CallFailure::Refused(
             Error::new(
                 SqlState::SYSTEM_ERROR,
-                format!("worker \"{}\" takes no tasks: {}", display_url(url), status.message()),
+                format!(
+                    "worker \"{}\" takes no tasks: {}",
+                    display_url(url),
+                    status.message()
+                ),
             )
             .with_hint("The query can be sent again."),
         ),
@@ -109,9 +119,18 @@ mod tests {
     fn a_failed_worker_is_found_again_in_text() {
         let url = Url::parse("http://127.0.0.1:9480").unwrap();
         let error = worker_failed(&url, "connection reset");
-        assert_eq!(error.message, "worker \"http://127.0.0.1:9480\" failed while running the query");
+        assert_eq!(
+            error.message,
+            "worker \"http://127.0.0.1:9480\" failed while running the query"
+        );
         let text = format!("Execution error: {}", DataFusionError::from(error));
-        assert_eq!(failed_worker(&Error::from_marked(&text).unwrap()), Some(url));
-        assert_eq!(failed_worker(&Error::new(SqlState::SYSTEM_ERROR, "disk on fire")), None);
+        assert_eq!(
+            failed_worker(&Error::from_marked(&text).unwrap()),
+            Some(url)
+        );
+        assert_eq!(
+            failed_worker(&Error::new(SqlState::SYSTEM_ERROR, "disk on fire")),
+            None
+        );
     }
 }

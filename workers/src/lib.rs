@@ -16,6 +16,7 @@ mod agent;
 mod channels;
 mod config;
 mod failure;
+mod members;
 mod membership;
 mod memory;
 mod probe;
@@ -24,6 +25,7 @@ mod resolver;
 mod rpc;
 mod service;
 mod tasks;
+mod text;
 
 pub use agent::Agent;
 pub use channels::WorkerChannels;

@@ -4,30 +4,22 @@
 //! come in through the RPC port (`rpc/fleet.rs`), each holding a [`Seat`]; the embedded one is put in
 //! directly. Never calls a worker on its own; never decides about queries.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use sluice_spi::{Error, Result, SqlState};
-use tokio::sync::{broadcast, mpsc, watch};
-use tonic::Status;
+use tokio::sync::{broadcast, watch};
 use url::Url;
 
 use crate::WorkerService;
 use crate::failure::{display_url, worker_failed};
-use crate::report::{TaskId, TaskReport, TaskState, WorkerInfo, WorkerState, now_micros};
+use crate::members::{Commands, Link, Member, Members, describe};
+use crate::report::{TaskReport, WorkerInfo, WorkerState, now_micros};
 use crate::rpc::{Heartbeat, Registration, ToWorker};
-use crate::tasks::ENDED_TASKS_KEPT;
-
-/// Workers that left or were lost and are still shown: enough to see what happened in the last hours.
-const GONE_WORKERS_KEPT: usize = 32;
 
 /// Losses that a waiting query may be behind; one that is further behind looks at the members instead.
 const LOSSES_BUFFERED: usize = 64;
-
-/// The messages to one worker.
-type Commands = mpsc::Sender<std::result::Result<ToWorker, Status>>;
 
 /// A worker that was lost, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,40 +52,6 @@ pub(crate) struct HealthyWorker {
     pub(crate) url: Url,
     pub(crate) embedded: bool,
     pub(crate) running_tasks: u64,
-}
-
-#[derive(Default)]
-struct Members {
-    /// Those that are here, in the order of their registration.
-    live: Vec<Member>,
-    /// Those that were.
-    gone: VecDeque<Member>,
-    next_seat: u64,
-    next_question: u64,
-}
-
-struct Member {
-    seat: u64,
-    info: WorkerInfo,
-    tasks: MemberTasks,
-    /// The last question that it answered.
-    answered: u64,
-    link: Link,
-}
-
-enum Link {
-    /// Another process.
-    Stream(Commands),
-    /// This process.
-    Embedded(Arc<WorkerService>),
-    /// Gone.
-    Closed,
-}
-
-#[derive(Default)]
-struct MemberTasks {
-    running: Vec<TaskReport>,
-    ended: VecDeque<TaskReport>,
 }
 
 impl Membership {
@@ -133,7 +91,8 @@ impl Membership {
             }
             _ => member.info.clone(),
         });
-        live.chain(members.gone.iter().rev().map(|member| member.info.clone())).collect()
+        live.chain(members.gone.iter().rev().map(|member| member.info.clone()))
+            .collect()
     }
 
     /// How many workers can be given tasks.
@@ -179,7 +138,10 @@ impl Membership {
             loop {
                 let waiting = {
                     let members = self.members.lock();
-                    members.live.iter().any(|m| asked.contains(&m.seat) && m.answered < question)
+                    members
+                        .live
+                        .iter()
+                        .any(|m| asked.contains(&m.seat) && m.answered < question)
                 };
                 // The sender lives in `self`: waiting cannot fail.
                 if !waiting || pulse.changed().await.is_err() {
@@ -197,7 +159,10 @@ impl Membership {
         loop {
             // Looked at after subscribing, so that no loss falls in between.
             if let Some(url) = self.missing(urls) {
-                return WorkerLost { url, reason: "it is not a member of the fleet any more".to_owned() };
+                return WorkerLost {
+                    url,
+                    reason: "it is not a member of the fleet any more".to_owned(),
+                };
             }
             loop {
                 match losses.recv().await {
@@ -215,7 +180,10 @@ impl Membership {
     /// heartbeat puts it back, so a worker that is well is out for a second at most.
     pub fn suspect(&self, url: &Url, reason: &str) {
         let mut members = self.members.lock();
-        let found = members.live.iter_mut().find(|member| member.info.url == *url);
+        let found = members
+            .live
+            .iter_mut()
+            .find(|member| member.info.url == *url);
         let Some(member) = found else { return };
         if matches!(member.link, Link::Stream(_)) && member.info.state.is_live() {
             tracing::warn!(worker = %member.info.id, url = display_url(url), reason, "a worker's connection failed");
@@ -229,9 +197,16 @@ impl Membership {
     /// Tells a worker to take no new tasks, end those that run, and leave.
     pub fn drain(&self, worker_id: &str) -> Result<()> {
         let mut members = self.members.lock();
-        let known: Vec<&str> = members.live.iter().map(|member| member.info.id.as_str()).collect();
+        let known: Vec<&str> = members
+            .live
+            .iter()
+            .map(|member| member.info.id.as_str())
+            .collect();
         let Some(at) = known.iter().position(|id| *id == worker_id) else {
-            let error = Error::new(SqlState::UNDEFINED_OBJECT, format!("worker \"{worker_id}\" does not exist"));
+            let error = Error::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("worker \"{worker_id}\" does not exist"),
+            );
             return Err(match sluice_spi::nearest(worker_id, known) {
                 Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
                 None => error.with_hint("system.runtime.workers lists the workers."),
@@ -260,7 +235,11 @@ impl Membership {
     }
 
     /// A worker comes in. One that is here under the same address or name is taken for its own past.
-    pub(crate) fn register(self: &Arc<Self>, registration: Registration, commands: Commands) -> Result<Seat> {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        registration: Registration,
+        commands: Commands,
+    ) -> Result<Seat> {
         if registration.build_id != self.build_id {
             return Err(Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -274,10 +253,17 @@ impl Membership {
         let mut members = self.members.lock();
         let (url, id) = (registration.url.clone(), registration.worker_id.clone());
         let same = |member: &Member| member.info.url == url || member.info.id == id;
-        if members.live.iter().any(|member| same(member) && matches!(member.link, Link::Embedded(_))) {
+        if members
+            .live
+            .iter()
+            .any(|member| same(member) && matches!(member.link, Link::Embedded(_)))
+        {
             return Err(Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("worker \"{id}\" at {} has the name or address of the coordinator's own", display_url(&url)),
+                format!(
+                    "worker \"{id}\" at {} has the name or address of the coordinator's own",
+                    display_url(&url)
+                ),
             )
             .with_hint("Give each process its own rpc.listen and worker.id."));
         }
@@ -293,7 +279,10 @@ impl Membership {
         for url in replaced {
             self.announce(url, "it started again");
         }
-        Ok(Seat { membership: Arc::clone(self), seat })
+        Ok(Seat {
+            membership: Arc::clone(self),
+            seat,
+        })
     }
 
     fn heard(&self, seat: u64, heartbeat: Heartbeat) -> bool {
@@ -323,7 +312,9 @@ impl Membership {
 
     fn remove(&self, seat: u64, state: WorkerState, reason: &str) {
         let mut members = self.members.lock();
-        let Some(at) = members.live.iter().position(|member| member.seat == seat) else { return };
+        let Some(at) = members.live.iter().position(|member| member.seat == seat) else {
+            return;
+        };
         let url = members.live[at].info.url.clone();
         let worker = members.live[at].info.id.clone();
         members.retire(at, state, reason);
@@ -340,97 +331,35 @@ impl Membership {
 
     /// Tells the queries that wait; it is no error if none does.
     fn announce(&self, url: Url, reason: &str) {
-        let _ = self.losses.send(WorkerLost { url, reason: reason.to_owned() });
+        let _ = self.losses.send(WorkerLost {
+            url,
+            reason: reason.to_owned(),
+        });
     }
 
     /// The first of these that is not here and well.
     fn missing(&self, urls: &[Url]) -> Option<Url> {
         let members = self.members.lock();
-        let here = |url: &Url| members.live.iter().any(|m| m.info.url == *url && m.info.state.is_live());
+        let here = |url: &Url| {
+            members
+                .live
+                .iter()
+                .any(|m| m.info.url == *url && m.info.state.is_live())
+        };
         urls.iter().find(|url| !here(url)).cloned()
     }
 
     fn publish(&self, members: &Members) {
-        let active = members.live.iter().filter(|member| member.info.state == WorkerState::Active);
+        let active = members
+            .live
+            .iter()
+            .filter(|member| member.info.state == WorkerState::Active);
         let healthy = active.map(|member| HealthyWorker {
             url: member.info.url.clone(),
             embedded: member.info.embedded,
             running_tasks: member.info.running_tasks,
         });
         *self.healthy.write() = healthy.collect();
-    }
-}
-
-impl Members {
-    fn add(&mut self, info: WorkerInfo, link: Link) -> u64 {
-        self.next_seat += 1;
-        let seat = self.next_seat;
-        self.live.push(Member { seat, info, tasks: MemberTasks::default(), answered: 0, link });
-        seat
-    }
-
-    fn retire(&mut self, at: usize, state: WorkerState, reason: &str) {
-        let mut member = self.live.remove(at);
-        member.info.state = state;
-        member.info.running_tasks = 0;
-        member.link = Link::Closed;
-        member.tasks.fail_running(reason);
-        if self.gone.len() == GONE_WORKERS_KEPT {
-            self.gone.pop_front();
-        }
-        self.gone.push_back(member);
-    }
-}
-
-impl MemberTasks {
-    /// A heartbeat tells all running tasks, and those that ended since the one before.
-    fn update(&mut self, reports: Vec<TaskReport>) {
-        let (running, ended): (Vec<_>, Vec<_>) =
-            reports.into_iter().partition(|report| report.state == TaskState::Running);
-        self.running = running;
-        // After a reconnection a worker tells again what it kept.
-        let known: HashMap<TaskId, ()> = match ended.is_empty() {
-            true => HashMap::new(),
-            false => self.ended.iter().map(|report| (TaskId::of(report), ())).collect(),
-        };
-        for report in ended {
-            if !known.contains_key(&TaskId::of(&report)) {
-                self.push_ended(report);
-            }
-        }
-    }
-
-    fn fail_running(&mut self, reason: &str) {
-        for mut report in std::mem::take(&mut self.running) {
-            report.state = TaskState::Failed;
-            report.ended_micros = Some(now_micros());
-            report.error = Some(format!("the worker was lost: {reason}"));
-            self.push_ended(report);
-        }
-    }
-
-    fn push_ended(&mut self, report: TaskReport) {
-        if self.ended.len() == ENDED_TASKS_KEPT {
-            self.ended.pop_front();
-        }
-        self.ended.push_back(report);
-    }
-}
-
-fn describe(registration: Registration, embedded: bool) -> WorkerInfo {
-    WorkerInfo {
-        id: registration.worker_id,
-        url: registration.url,
-        build_id: registration.build_id,
-        embedded,
-        state: WorkerState::Active,
-        started_micros: registration.started_micros,
-        last_heartbeat_micros: now_micros(),
-        cores: registration.cores,
-        memory_limit_bytes: registration.memory_limit_bytes,
-        memory_used_bytes: 0,
-        memory_peak_bytes: 0,
-        running_tasks: 0,
     }
 }
 
@@ -448,7 +377,8 @@ impl Seat {
 
     /// The worker ended its tasks and left.
     pub(crate) fn left(&self) {
-        self.membership.remove(self.seat, WorkerState::Left, "it left");
+        self.membership
+            .remove(self.seat, WorkerState::Left, "it left");
     }
 
     /// The worker is gone.
@@ -460,6 +390,10 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // Nothing happens if it left or was lost before.
-        self.membership.remove(self.seat, WorkerState::Lost, "the coordinator stopped listening");
+        self.membership.remove(
+            self.seat,
+            WorkerState::Lost,
+            "the coordinator stopped listening",
+        );
     }
 }

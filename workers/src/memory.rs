@@ -51,7 +51,10 @@ pub fn runtime_env(config: &MemoryConfig) -> Result<Arc<RuntimeEnv>> {
         (None, _) => DiskManagerMode::OsTmpDirectory,
         (Some(path), _) => {
             std::fs::create_dir_all(path).map_err(|e| {
-                config_error(format!("memory.spill.path: could not create {}: {e}", path.display()))
+                config_error(format!(
+                    "memory.spill.path: could not create {}: {e}",
+                    path.display()
+                ))
             })?;
             DiskManagerMode::Directories(vec![path.clone()])
         }
@@ -93,7 +96,8 @@ struct MeteredPool {
 
 impl MeteredPool {
     fn note_peak(&self) {
-        self.peak_bytes.fetch_max(self.inner.reserved(), Ordering::Relaxed);
+        self.peak_bytes
+            .fetch_max(self.inner.reserved(), Ordering::Relaxed);
     }
 }
 
@@ -148,12 +152,19 @@ mod tests {
 
     #[test]
     fn the_limit_holds_and_the_peak_stays() {
-        let env = runtime_env(&MemoryConfig { limit: ByteSize(1000), ..Default::default() }).unwrap();
+        let env = runtime_env(&MemoryConfig {
+            limit: ByteSize(1000),
+            ..Default::default()
+        })
+        .unwrap();
         let reservation = MemoryConsumer::new("sort").register(&env.memory_pool);
         reservation.try_grow(700).unwrap();
         reservation.shrink(600);
         let usage = memory_usage(&env);
-        assert_eq!((usage.used_bytes, usage.peak_bytes, usage.limit_bytes), (100, 700, 800));
+        assert_eq!(
+            (usage.used_bytes, usage.peak_bytes, usage.limit_bytes),
+            (100, 700, 800)
+        );
         let error = reservation.try_grow(800).unwrap_err().to_string();
         assert!(error.contains("sort"), "{error}");
     }

@@ -37,7 +37,10 @@ pub(crate) fn probe(
             let partitions = child.output_partitioning().partition_count();
             let child = TaskProbeExec::wrap(Arc::clone(child), record);
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            (Arc::clone(&plan).replace_children(vec![child], options)?, partitions)
+            (
+                Arc::clone(&plan).replace_children(vec![child], options)?,
+                partitions,
+            )
         }
         _ => {
             let partitions = plan.output_partitioning().partition_count();
@@ -55,7 +58,10 @@ struct TaskProbeExec {
 
 impl TaskProbeExec {
     fn wrap(inner: Arc<dyn ExecutionPlan>, record: &Arc<TaskRecord>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(TaskProbeExec { inner, record: Arc::clone(record) })
+        Arc::new(TaskProbeExec {
+            inner,
+            record: Arc::clone(record),
+        })
     }
 }
 
@@ -108,7 +114,10 @@ impl ExecutionPlan for TaskProbeExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -120,8 +129,15 @@ impl ExecutionPlan for TaskProbeExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> EngineResult<SendableRecordBatchStream> {
-        let inner = self.inner.execute(partition, context).inspect_err(|error| self.record.failed(error))?;
-        Ok(Box::pin(ProbeStream { inner, record: Arc::clone(&self.record), at_its_end: false }))
+        let inner = self
+            .inner
+            .execute(partition, context)
+            .inspect_err(|error| self.record.failed(error))?;
+        Ok(Box::pin(ProbeStream {
+            inner,
+            record: Arc::clone(&self.record),
+            at_its_end: false,
+        }))
     }
 }
 
@@ -138,7 +154,8 @@ impl Stream for ProbeStream {
         let polled = self.inner.poll_next_unpin(cx);
         match &polled {
             Poll::Ready(Some(Ok(batch))) => {
-                self.record.add_output(batch.num_rows() as u64, batch_bytes(batch));
+                self.record
+                    .add_output(batch.num_rows() as u64, batch_bytes(batch));
             }
             Poll::Ready(Some(Err(error))) => self.record.failed(error),
             Poll::Ready(None) if !self.at_its_end => {
@@ -173,7 +190,10 @@ impl Drop for ProbeStream {
 
 /// Bytes of the rows themselves; a slice of a larger buffer counts as the slice.
 fn batch_bytes(batch: &RecordBatch) -> u64 {
-    let bytes: usize =
-        batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+    let bytes: usize = batch
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+        .sum();
     bytes as u64
 }

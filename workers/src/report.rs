@@ -58,6 +58,7 @@ pub struct TaskReport {
     /// The gateway's id of the query where it sent one ([`query_headers`]), else the plan's.
     pub query_id: String,
     /// The id of the executed plan; a statement that is retried has several.
+    #[serde(with = "crate::text")]
     pub plan_id: Uuid,
     /// Number of the stage inside of the plan.
     pub stage: u64,
@@ -149,7 +150,9 @@ pub struct WorkerInfo {
 pub(crate) fn now_micros() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        })
 }
 
 /// Which task of which plan: the key of everything that is known about a task.
@@ -163,12 +166,19 @@ pub(crate) struct TaskId {
 impl TaskId {
     /// The key of a report.
     pub(crate) fn of(report: &TaskReport) -> Self {
-        TaskId { plan_id: report.plan_id, stage: report.stage, task: report.task }
+        TaskId {
+            plan_id: report.plan_id,
+            stage: report.stage,
+            task: report.task,
+        }
     }
 
     /// Writes the key, and how many tasks the stage has, into a request's headers.
     pub(crate) fn write(self, stage_tasks: usize, headers: &mut HeaderMap) {
-        let text = format!("{}/{}/{}/{stage_tasks}", self.plan_id, self.stage, self.task);
+        let text = format!(
+            "{}/{}/{}/{stage_tasks}",
+            self.plan_id, self.stage, self.task
+        );
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(HeaderName::from_static(TASK_HEADER), value);
         }
@@ -181,6 +191,13 @@ impl TaskId {
         let stage = parts.next()?.parse().ok()?;
         let task = parts.next()?.parse().ok()?;
         let stage_tasks = parts.next()?.parse().ok()?;
-        Some((TaskId { plan_id, stage, task }, stage_tasks))
+        Some((
+            TaskId {
+                plan_id,
+                stage,
+                task,
+            },
+            stage_tasks,
+        ))
     }
 }

@@ -21,17 +21,28 @@ pub struct PinnedWorkers {
 }
 
 impl Membership {
-    /// Chooses the workers of one query: all healthy ones, or `limit` of them (`sluice.workers`). The
-    /// ones with fewest tasks come first, and the gateway's own comes last, since it also carries the
-    /// heads of all queries.
-    pub fn resolver(self: &Arc<Self>, limit: Option<usize>) -> PinnedWorkers {
+    /// The workers that can be given tasks now: the ones with fewest tasks first, and the gateway's own
+    /// last, since it also carries the heads of all queries.
+    pub fn healthy_urls(&self) -> Vec<Url> {
         let healthy = self.healthy();
-        let mut chosen: Vec<&HealthyWorker> = healthy.iter().collect();
+        let mut workers: Vec<&HealthyWorker> = healthy.iter().collect();
         // The sort is stable: equally loaded workers stay in the order of their registration.
-        chosen.sort_by_key(|worker| (worker.embedded, worker.running_tasks));
-        chosen.truncate(limit.unwrap_or(usize::MAX));
-        let urls = chosen.into_iter().map(|worker| worker.url.clone()).collect();
-        PinnedWorkers { membership: Arc::clone(self), urls }
+        workers.sort_by_key(|worker| (worker.embedded, worker.running_tasks));
+        workers
+            .into_iter()
+            .map(|worker| worker.url.clone())
+            .collect()
+    }
+
+    /// Chooses the workers of one query: the first `limit` (`sluice.workers`) of
+    /// [`Membership::healthy_urls`], or all of them.
+    pub fn resolver(self: &Arc<Self>, limit: Option<usize>) -> PinnedWorkers {
+        let mut urls = self.healthy_urls();
+        urls.truncate(limit.unwrap_or(usize::MAX));
+        PinnedWorkers {
+            membership: Arc::clone(self),
+            urls: urls.into(),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use datafusion::error::Result as EngineResult;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion_distributed::{
-    DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
+    DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
+    WorkerQueryContext,
 };
 use tokio::runtime::Handle;
 use tonic::codegen::http::HeaderMap;
@@ -64,9 +65,20 @@ impl WorkerService {
     /// Makes a worker. It serves through an [`crate::RpcServer`], and in process once
     /// [`WorkerChannels::set_local`] knows it.
     pub fn new(options: WorkerOptions) -> Arc<Self> {
-        let WorkerOptions { id, build_id, runtime, channels, customize, compute } = options;
+        let WorkerOptions {
+            id,
+            build_id,
+            runtime,
+            channels,
+            customize,
+            compute,
+        } = options;
         let tracker = TaskTracker::new(id.clone());
-        let sessions = Sessions { tracker: Arc::clone(&tracker), channels, customize };
+        let sessions = Sessions {
+            tracker: Arc::clone(&tracker),
+            channels,
+            customize,
+        };
         let worker = Worker::from_session_builder(move |ctx: WorkerQueryContext| {
             std::future::ready(sessions.build(ctx))
         })
@@ -154,7 +166,11 @@ impl WorkerService {
         let memory = self.memory_usage();
         let draining = self.draining.load(Ordering::Acquire);
         let heartbeat = Heartbeat {
-            state: if draining { WorkerState::Draining } else { WorkerState::Active },
+            state: if draining {
+                WorkerState::Draining
+            } else {
+                WorkerState::Active
+            },
             memory_used_bytes: memory.used_bytes,
             memory_peak_bytes: memory.peak_bytes,
             tasks: changes.reports,
@@ -184,7 +200,10 @@ impl Sessions {
                 .and_then(|value| value.to_str().ok())
                 .map_or_else(|| id.plan_id.to_string(), str::to_owned);
             let record = self.tracker.begin(id, query_id, stage_tasks);
-            builder.config().get_or_insert_default().set_extension(record);
+            builder
+                .config()
+                .get_or_insert_default()
+                .set_extension(record);
         }
         Ok(builder.build())
     }

@@ -60,7 +60,12 @@ impl TaskTracker {
     }
 
     /// A task's plan is about to arrive.
-    pub(crate) fn begin(self: &Arc<Self>, id: TaskId, query_id: String, stage_tasks: u64) -> Arc<TaskRecord> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        id: TaskId,
+        query_id: String,
+        stage_tasks: u64,
+    ) -> Arc<TaskRecord> {
         let record = Arc::new(TaskRecord {
             id,
             query_id,
@@ -90,7 +95,14 @@ impl TaskTracker {
             // Streams that were never opened had no rows to deliver to anybody, as in a plan whose
             // LIMIT was reached elsewhere.
             let open = record.partitions_open.load(Ordering::Acquire);
-            record.end(if open == 0 { TaskState::Finished } else { TaskState::Canceled }, None);
+            record.end(
+                if open == 0 {
+                    TaskState::Finished
+                } else {
+                    TaskState::Canceled
+                },
+                None,
+            );
         }
     }
 
@@ -122,11 +134,25 @@ impl TaskTracker {
             let state = self.state.lock();
             // Dropped after the lock: the last reference to a record takes the lock again.
             let running: Vec<_> = state.running.values().filter_map(Weak::upgrade).collect();
-            let ended = state.ended.iter().filter(|(sequence, _)| *sequence > ended_sequence);
-            (running, ended.map(|(_, report)| report.clone()).collect::<Vec<_>>(), state.ended_sequence)
+            let ended = state
+                .ended
+                .iter()
+                .filter(|(sequence, _)| *sequence > ended_sequence);
+            (
+                running,
+                ended.map(|(_, report)| report.clone()).collect::<Vec<_>>(),
+                state.ended_sequence,
+            )
         };
-        reports.extend(running.iter().map(|record| record.report(&self.worker_id, TaskState::Running)));
-        TaskChanges { reports, ended_sequence }
+        reports.extend(
+            running
+                .iter()
+                .map(|record| record.report(&self.worker_id, TaskState::Running)),
+        );
+        TaskChanges {
+            reports,
+            ended_sequence,
+        }
     }
 
     fn ended(&self, record: &TaskRecord, report: TaskReport) {
@@ -184,7 +210,14 @@ impl TaskRecord {
         }
         if self.partitions_open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let cut_short = self.cut_short.load(Ordering::Acquire);
-            self.end(if cut_short { TaskState::Canceled } else { TaskState::Finished }, None);
+            self.end(
+                if cut_short {
+                    TaskState::Canceled
+                } else {
+                    TaskState::Finished
+                },
+                None,
+            );
         }
     }
 
@@ -192,7 +225,10 @@ impl TaskRecord {
     pub(crate) fn failed(&self, error: &DataFusionError) {
         let text = error.to_string();
         let message = sluice_spi::Error::from_marked(&text).map_or(text, |error| error.message);
-        self.end(TaskState::Failed, Some(message.chars().take(ERROR_LENGTH_MAX).collect()));
+        self.end(
+            TaskState::Failed,
+            Some(message.chars().take(ERROR_LENGTH_MAX).collect()),
+        );
     }
 
     fn end(&self, state: TaskState, error: Option<String>) {
@@ -252,8 +288,10 @@ fn read_scans(plan: &Arc<dyn ExecutionPlan>) -> (u64, u64) {
         if node.children().is_empty() && !node.is_network_boundary() {
             let metrics = node.metrics().unwrap_or_default();
             let counted = metrics.sum(|metric| metric.value().name() == "splits");
-            splits += counted
-                .map_or_else(|| node.output_partitioning().partition_count(), |value| value.as_usize());
+            splits += counted.map_or_else(
+                || node.output_partitioning().partition_count(),
+                |value| value.as_usize(),
+            );
             rows += metrics.output_rows().unwrap_or(0);
         }
         Ok(TreeNodeRecursion::Continue)

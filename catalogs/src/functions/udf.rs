@@ -18,7 +18,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
+    Array, ArrayRef, AsArray, BooleanBuilder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
     StringBuilder, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit};
@@ -41,8 +41,6 @@ pub(super) enum Out {
     Bool(bool),
     /// An integer or OID.
     Int(i64),
-    /// A float.
-    Float(f64),
     /// Text.
     Text(String),
     /// An array of text.
@@ -346,7 +344,6 @@ fn build(data_type: &DataType, results: Vec<Out>) -> Result<ArrayRef> {
         DataType::Int32 => fill!(Int32Builder::new(), Out::Int(v) => v as i32),
         DataType::Int64 => fill!(Int64Builder::new(), Out::Int(v) => v),
         DataType::UInt32 => fill!(UInt32Builder::new(), Out::Int(v) => v as u32),
-        DataType::Float64 => fill!(Float64Builder::new(), Out::Float(v) => v),
         DataType::Utf8 => fill!(StringBuilder::new(), Out::Text(v) => v),
         DataType::Timestamp(_, zone) => {
             fill!(TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()), Out::Instant(v) => v)

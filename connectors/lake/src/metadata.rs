@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sluice_spi::{
@@ -234,22 +234,28 @@ pub(crate) async fn read_footers(
     root: &Location,
     files: &[&ObjectMeta],
 ) -> Result<Vec<Arc<ParquetMetaData>>> {
-    let cache = store.runtime.cache_manager.get_file_metadata_cache();
-    futures::stream::iter(files.iter().map(|meta| {
-        let cache = cache.clone();
-        async move {
-            DFParquetMetadata::new(store.objects.as_ref(), meta)
-                .with_file_metadata_cache(Some(cache))
-                .with_metadata_size_hint(Some(footer_guess(meta.size)))
-                .with_page_index_policy(Some(PageIndexPolicy::Skip))
-                .fetch_metadata()
-                .await
-                .map_err(|e| parquet_error(&root.at(&meta.location).to_string(), &e))
-        }
-    }))
-    .buffered(FOOTER_CONCURRENCY)
-    .try_collect()
-    .await
+    let reads: Vec<_> = files
+        .iter()
+        .map(|meta| read_footer(store, root, meta).boxed())
+        .collect();
+    futures::stream::iter(reads)
+        .buffered(FOOTER_CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+async fn read_footer(
+    store: &Store,
+    root: &Location,
+    meta: &ObjectMeta,
+) -> Result<Arc<ParquetMetaData>> {
+    DFParquetMetadata::new(store.objects.as_ref(), meta)
+        .with_file_metadata_cache(Some(store.runtime.cache_manager.get_file_metadata_cache()))
+        .with_metadata_size_hint(Some(footer_guess(meta.size)))
+        .with_page_index_policy(Some(PageIndexPolicy::Skip))
+        .fetch_metadata()
+        .await
+        .map_err(|e| parquet_error(&root.at(&meta.location).to_string(), &e))
 }
 
 /// Bytes at a file's end that are read at once in the hope that they hold the footer.

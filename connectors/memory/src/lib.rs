@@ -38,7 +38,9 @@ pub struct MemoryConfig {
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        MemoryConfig { max_size: ByteSize(256 << 20) }
+        MemoryConfig {
+            max_size: ByteSize(256 << 20),
+        }
     }
 }
 
@@ -52,10 +54,17 @@ impl ConnectorFactory for MemoryFactory {
     }
 
     fn create(&self, context: ConnectorContext, keys: toml::Table) -> Result<Arc<dyn Connector>> {
-        let config: MemoryConfig = parse_section(&format!("catalogs/{}.toml", context.catalog), keys)?;
+        let config: MemoryConfig =
+            parse_section(&format!("catalogs/{}.toml", context.catalog), keys)?;
         let store = Arc::new(Store::new(&context.catalog, config.max_size));
-        let writer = MemoryWriter { store: store.clone() };
-        Ok(Arc::new(Memory { catalog: context.catalog, store, writer }))
+        let writer = MemoryWriter {
+            store: store.clone(),
+        };
+        Ok(Arc::new(Memory {
+            catalog: context.catalog,
+            store,
+            writer,
+        }))
     }
 
     fn reference(&self) -> schemars::Schema {
@@ -73,16 +82,36 @@ struct Memory {
 impl Memory {
     /// The table that a handle reads, as it is now.
     fn target(&self, handle: &TableHandle) -> Result<(Arc<Table>, String)> {
-        let Relation::Scan { schema, table, columns } = &handle.relation else {
+        let Relation::Scan {
+            schema,
+            table,
+            columns,
+        } = &handle.relation
+        else {
             return Err(Error::internal("not a handle of the memory connector"));
         };
         let name = format!("{schema}.{table}");
         let found = self.store.table(schema, table).ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+            Error::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("relation \"{name}\" does not exist"),
+            )
         })?;
-        let planned = columns.iter().map(|column| (column.name.as_str(), column.native_type.as_str()));
-        let types: Vec<String> = found.columns.fields().iter().map(|field| native_type(field)).collect();
-        let current = found.columns.fields().iter().map(|f| f.name().as_str()).zip(types.iter().map(String::as_str));
+        let planned = columns
+            .iter()
+            .map(|column| (column.name.as_str(), column.native_type.as_str()));
+        let types: Vec<String> = found
+            .columns
+            .fields()
+            .iter()
+            .map(|field| native_type(field))
+            .collect();
+        let current = found
+            .columns
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .zip(types.iter().map(String::as_str));
         if !planned.eq(current) {
             return Err(Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -135,7 +164,12 @@ impl Connector for Memory {
         self
     }
 
-    fn describe(&self, handle: &TableHandle, _projection: &[usize], limit: Option<usize>) -> ScanDescription {
+    fn describe(
+        &self,
+        handle: &TableHandle,
+        _projection: &[usize],
+        limit: Option<usize>,
+    ) -> ScanDescription {
         let mut facts = Vec::new();
         if let Ok((table, _)) = self.target(handle) {
             facts.push(("Stored Rows".to_owned(), table.rows.to_string()));
@@ -143,7 +177,10 @@ impl Connector for Memory {
         if let Some(limit) = limit {
             facts.push(("Limit".to_owned(), format!("{limit} per split")));
         }
-        ScanDescription { remote_sql: None, facts }
+        ScanDescription {
+            remote_sql: None,
+            facts,
+        }
     }
 
     fn writer(&self) -> Option<&dyn Writer> {
@@ -155,7 +192,10 @@ impl Connector for Memory {
     }
 
     async fn ping(&self) -> Result<String> {
-        Ok(format!("{} bytes of tables in memory", self.store.budget.used()))
+        Ok(format!(
+            "{} bytes of tables in memory",
+            self.store.budget.used()
+        ))
     }
 }
 
@@ -166,12 +206,23 @@ impl Metadata for Memory {
     }
 
     async fn tables(&self, schema: &str) -> Result<Vec<TableSummary>> {
-        let summary = |name| TableSummary { name, kind: TableKind::Table, comment: None };
-        Ok(self.store.table_names(schema).into_iter().map(summary).collect())
+        let summary = |name| TableSummary {
+            name,
+            kind: TableKind::Table,
+            comment: None,
+        };
+        Ok(self
+            .store
+            .table_names(schema)
+            .into_iter()
+            .map(summary)
+            .collect())
     }
 
     async fn table(&self, schema: &str, table: &str) -> Result<Option<TableMetadata>> {
-        let Some(found) = self.store.table(schema, table) else { return Ok(None) };
+        let Some(found) = self.store.table(schema, table) else {
+            return Ok(None);
+        };
         let columns: Vec<ColumnMetadata> = found
             .columns
             .fields()

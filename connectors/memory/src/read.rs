@@ -21,7 +21,12 @@ struct SplitPayload {
 }
 
 /// Cuts the first `rows` rows of a table into at most `parallelism` ranges.
-pub(crate) fn splits(table: &Table, name: &str, rows: u64, parallelism: usize) -> Result<Vec<Split>> {
+pub(crate) fn splits(
+    table: &Table,
+    name: &str,
+    rows: u64,
+    parallelism: usize,
+) -> Result<Vec<Split>> {
     let count = (rows / SPLIT_ROWS_MIN).clamp(1, parallelism.max(1) as u64);
     // Whole stored batches, so that batches are not cut in two.
     let batch = STORED_BATCH_ROWS as u64;
@@ -31,12 +36,18 @@ pub(crate) fn splits(table: &Table, name: &str, rows: u64, parallelism: usize) -
         .map(|i| (i * step, ((i + 1) * step).min(rows)))
         .filter(|(from, to)| from < to)
         .map(|(from, to)| {
-            let payload = serde_json::to_vec(&SplitPayload { table_id: table.id, from, to })
-                .map_err(|e| Error::internal(format!("could not write a split: {e}")))?;
+            let payload = serde_json::to_vec(&SplitPayload {
+                table_id: table.id,
+                from,
+                to,
+            })
+            .map_err(|e| Error::internal(format!("could not write a split: {e}")))?;
             Ok(Split {
                 payload,
                 rows: Some(to - from),
-                bytes: Some((bytes as u128 * (to - from) as u128 / table.rows.max(1) as u128) as u64),
+                bytes: Some(
+                    (bytes as u128 * (to - from) as u128 / table.rows.max(1) as u128) as u64,
+                ),
                 label: format!("{name} rows {from}..{to}"),
             })
         })
@@ -54,11 +65,19 @@ pub(crate) struct Range {
 pub(crate) fn range(split: &Split) -> Result<Range> {
     let payload: SplitPayload = serde_json::from_slice(&split.payload)
         .map_err(|e| Error::internal(format!("split of another build: {e}")))?;
-    Ok(Range { table_id: payload.table_id, from: payload.from, to: payload.to })
+    Ok(Range {
+        table_id: payload.table_id,
+        from: payload.from,
+        to: payload.to,
+    })
 }
 
 /// The rows of a range. The stream holds its version of the table until it ends.
-pub(crate) fn stream(table: Arc<Table>, range: &Range, request: &ReadRequest) -> Result<BatchStream> {
+pub(crate) fn stream(
+    table: Arc<Table>,
+    range: &Range,
+    request: &ReadRequest,
+) -> Result<BatchStream> {
     if request.schema.fields().len() != table.columns.fields().len() {
         return Err(Error::new(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -112,7 +131,9 @@ impl Iterator for Cursor {
                 let slice = stored
                     .batch
                     .project(&self.projection)
-                    .map(|batch| batch.slice((self.position - self.batch_start) as usize, rows as usize))
+                    .map(|batch| {
+                        batch.slice((self.position - self.batch_start) as usize, rows as usize)
+                    })
                     // The scan's schema is the table's; its own Arc saves later comparisons.
                     .and_then(|batch| batch.with_schema(self.schema.clone()))
                     .map_err(|e| Error::internal(format!("stored columns do not fit: {e}")));

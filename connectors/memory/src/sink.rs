@@ -20,7 +20,12 @@ pub(crate) struct MemoryWriter {
 impl Writer for MemoryWriter {
     async fn begin(&self, target: WriteTarget) -> Result<Box<dyn TableSink>> {
         let (columns, table_id) = match &target {
-            WriteTarget::Create { schema, table, columns, replace } => {
+            WriteTarget::Create {
+                schema,
+                table,
+                columns,
+                replace,
+            } => {
                 self.store.check_create(schema, table, *replace)?;
                 (columns.clone(), None)
             }
@@ -80,7 +85,8 @@ impl MemorySink {
     fn keep_completed(&mut self) -> Result<()> {
         while let Some(batch) = self.gathering.next_completed_batch() {
             // A batch larger than asked for may come through as it is; NOT NULL is checked here too.
-            self.batches.push(StoredBatch::new(batch, &self.store.budget)?);
+            self.batches
+                .push(StoredBatch::new(batch, &self.store.budget)?);
         }
         Ok(())
     }
@@ -92,25 +98,50 @@ impl TableSink for MemorySink {
         let batch = conform(batch, &self.columns)?;
         self.rows += batch.num_rows() as u64;
         if self.columns.fields().is_empty() {
-            self.batches.push(StoredBatch::new(batch, &self.store.budget)?);
+            self.batches
+                .push(StoredBatch::new(batch, &self.store.budget)?);
             return Ok(());
         }
-        self.gathering.push_batch(batch).map_err(|e| Error::internal(e.to_string()))?;
+        self.gathering
+            .push_batch(batch)
+            .map_err(|e| Error::internal(e.to_string()))?;
         self.keep_completed()
     }
 
     async fn commit(mut self: Box<Self>) -> Result<u64> {
         if !self.columns.fields().is_empty() {
-            self.gathering.finish_buffered_batch().map_err(|e| Error::internal(e.to_string()))?;
+            self.gathering
+                .finish_buffered_batch()
+                .map_err(|e| Error::internal(e.to_string()))?;
             self.keep_completed()?;
         }
-        let MemorySink { store, target, table_id, columns, batches, rows, .. } = *self;
+        let MemorySink {
+            store,
+            target,
+            table_id,
+            columns,
+            batches,
+            rows,
+            ..
+        } = *self;
         match (target, table_id) {
-            (WriteTarget::Create { schema, table, replace, .. }, _) => {
+            (
+                WriteTarget::Create {
+                    schema,
+                    table,
+                    replace,
+                    ..
+                },
+                _,
+            ) => {
                 store.create(&schema, &table, replace, columns, batches)?;
             }
-            (WriteTarget::Insert { schema, table }, Some(id)) => store.append(&schema, &table, id, batches)?,
-            (WriteTarget::Insert { .. }, None) => return Err(Error::internal("an insert without its table")),
+            (WriteTarget::Insert { schema, table }, Some(id)) => {
+                store.append(&schema, &table, id, batches)?
+            }
+            (WriteTarget::Insert { .. }, None) => {
+                return Err(Error::internal("an insert without its table"));
+            }
         }
         Ok(rows)
     }
@@ -121,7 +152,11 @@ fn conform(batch: RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
     if batch.num_columns() != columns.fields().len() {
         return Err(Error::new(
             SqlState::DATATYPE_MISMATCH,
-            format!("{} columns for a table of {}", batch.num_columns(), columns.fields().len()),
+            format!(
+                "{} columns for a table of {}",
+                batch.num_columns(),
+                columns.fields().len()
+            ),
         ));
     }
     for (array, field) in batch.columns().iter().zip(columns.fields()) {
@@ -139,7 +174,10 @@ fn conform(batch: RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
         if !field.is_nullable() && array.logical_null_count() > 0 {
             return Err(Error::new(
                 SqlState::NOT_NULL_VIOLATION,
-                format!("null value in column \"{}\" violates not-null constraint", field.name()),
+                format!(
+                    "null value in column \"{}\" violates not-null constraint",
+                    field.name()
+                ),
             ));
         }
     }

@@ -29,7 +29,9 @@ impl BatchStatistics {
             nulls: array.logical_null_count() as u64,
             range: extreme(array, false).zip(extreme(array, true)),
         };
-        BatchStatistics { columns: batch.columns().iter().map(column).collect() }
+        BatchStatistics {
+            columns: batch.columns().iter().map(column).collect(),
+        }
     }
 }
 
@@ -57,7 +59,10 @@ fn extreme(array: &ArrayRef, descending: bool) -> Option<ScalarValue> {
     if !has_order(array.data_type()) || array.null_count() == array.len() {
         return None;
     }
-    let options = SortOptions { descending, nulls_first: false };
+    let options = SortOptions {
+        descending,
+        nulls_first: false,
+    };
     let first = sort_to_indices(array, Some(options), Some(1)).ok()?;
     ScalarValue::try_from_array(array, first.values().first().copied()? as usize).ok()
 }
@@ -67,23 +72,38 @@ pub(crate) fn table(table: &Table) -> TableStatistics {
     TableStatistics {
         rows: Estimate::Exact(table.rows),
         bytes: Estimate::Exact(table.batches.iter().map(|stored| stored.bytes()).sum()),
-        columns: (0..table.columns.fields().len()).map(|index| column(table, index)).collect(),
+        columns: (0..table.columns.fields().len())
+            .map(|index| column(table, index))
+            .collect(),
     }
 }
 
 fn column(table: &Table, index: usize) -> ColumnStatistics {
-    let mut known = ColumnStatistics { nulls: Estimate::Exact(0), ..ColumnStatistics::unknown() };
+    let mut known = ColumnStatistics {
+        nulls: Estimate::Exact(0),
+        ..ColumnStatistics::unknown()
+    };
     let mut nulls = 0;
     let mut range: Option<(ScalarValue, ScalarValue)> = None;
     let mut complete = has_order(table.columns.field(index).data_type());
     for stored in &table.batches {
-        let Some(column) = stored.statistics.columns.get(index) else { return ColumnStatistics::unknown() };
+        let Some(column) = stored.statistics.columns.get(index) else {
+            return ColumnStatistics::unknown();
+        };
         nulls += column.nulls;
         match (&column.range, range.take()) {
             (Some((low, high)), Some((min, max))) => {
                 range = Some((
-                    if low.partial_cmp(&min) == Some(Ordering::Less) { low.clone() } else { min },
-                    if high.partial_cmp(&max) == Some(Ordering::Greater) { high.clone() } else { max },
+                    if low.partial_cmp(&min) == Some(Ordering::Less) {
+                        low.clone()
+                    } else {
+                        min
+                    },
+                    if high.partial_cmp(&max) == Some(Ordering::Greater) {
+                        high.clone()
+                    } else {
+                        max
+                    },
                 ));
             }
             (Some(first), None) => range = Some(first.clone()),

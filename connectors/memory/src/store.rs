@@ -37,8 +37,14 @@ impl Budget {
     /// Takes bytes, or fails with what to do about it.
     pub(crate) fn lease(self: &Arc<Self>, bytes: u64) -> Result<Lease> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit.0);
-        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(_) => Ok(Lease { budget: self.clone(), bytes }),
+        match self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+        {
+            Ok(_) => Ok(Lease {
+                budget: self.clone(),
+                bytes,
+            }),
             Err(used) => Err(Error::new(
                 SqlState::OUT_OF_MEMORY,
                 format!("catalog \"{}\" is full", self.catalog),
@@ -87,7 +93,11 @@ impl StoredBatch {
         let batch = compacted(batch)?;
         let lease = budget.lease(batch.get_array_memory_size() as u64)?;
         let statistics = BatchStatistics::of(&batch);
-        Ok(StoredBatch { batch, statistics, lease })
+        Ok(StoredBatch {
+            batch,
+            statistics,
+            lease,
+        })
     }
 
     /// Bytes.
@@ -110,7 +120,8 @@ fn compacted(batch: RecordBatch) -> Result<RecordBatch> {
         column
     });
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema, columns.collect(), &options).map_err(|e| Error::internal(e.to_string()))
+    RecordBatch::try_new_with_options(schema, columns.collect(), &options)
+        .map_err(|e| Error::internal(e.to_string()))
 }
 
 /// One version of a table.
@@ -140,8 +151,16 @@ impl Table {
             more.next();
         }
         batches.extend(more.map(Arc::new));
-        let rows = batches.iter().map(|stored| stored.batch.num_rows() as u64).sum();
-        Table { id: self.id, columns: self.columns.clone(), batches, rows }
+        let rows = batches
+            .iter()
+            .map(|stored| stored.batch.num_rows() as u64)
+            .sum();
+        Table {
+            id: self.id,
+            columns: self.columns.clone(),
+            batches,
+            rows,
+        }
     }
 }
 
@@ -168,7 +187,11 @@ impl Store {
     /// An empty catalog with the schema `public`.
     pub(crate) fn new(catalog: &str, limit: ByteSize) -> Self {
         Store {
-            budget: Arc::new(Budget { catalog: catalog.to_owned(), limit, used: AtomicU64::new(0) }),
+            budget: Arc::new(Budget {
+                catalog: catalog.to_owned(),
+                limit,
+                used: AtomicU64::new(0),
+            }),
             schemas: RwLock::new(BTreeMap::from([("public".to_owned(), BTreeMap::new())])),
             snapshots: RwLock::new(VecDeque::new()),
             next_id: AtomicU64::new(1),
@@ -180,7 +203,11 @@ impl Store {
     }
 
     pub(crate) fn table_names(&self, schema: &str) -> Vec<String> {
-        self.schemas.read().get(schema).map(|tables| tables.keys().cloned().collect()).unwrap_or_default()
+        self.schemas
+            .read()
+            .get(schema)
+            .map(|tables| tables.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     pub(crate) fn table(&self, schema: &str, table: &str) -> Option<Arc<Table>> {
@@ -188,20 +215,32 @@ impl Store {
     }
 
     pub(crate) fn table_by_id(&self, id: u64) -> Option<Arc<Table>> {
-        self.schemas.read().values().flat_map(|tables| tables.values()).find(|table| table.id == id).cloned()
+        self.schemas
+            .read()
+            .values()
+            .flat_map(|tables| tables.values())
+            .find(|table| table.id == id)
+            .cloned()
     }
 
     /// Rows of `table` that `query_id` sees: what it held when the query first asked.
     pub(crate) fn snapshot_rows(&self, query_id: &Arc<str>, table: &Table) -> u64 {
         let mut snapshots = self.snapshots.write();
-        let seen = snapshots.iter().rev().find(|s| s.table_id == table.id && s.query_id == *query_id);
+        let seen = snapshots
+            .iter()
+            .rev()
+            .find(|s| s.table_id == table.id && s.query_id == *query_id);
         if let Some(seen) = seen {
             return seen.rows;
         }
         if snapshots.len() >= SNAPSHOTS_KEPT {
             snapshots.pop_front();
         }
-        snapshots.push_back(Snapshot { query_id: query_id.clone(), table_id: table.id, rows: table.rows });
+        snapshots.push_back(Snapshot {
+            query_id: query_id.clone(),
+            table_id: table.id,
+            rows: table.rows,
+        });
         table.rows
     }
 
@@ -219,19 +258,38 @@ impl Store {
         columns: SchemaRef,
         batches: Vec<StoredBatch>,
     ) -> Result<()> {
-        let rows = batches.iter().map(|stored| stored.batch.num_rows() as u64).sum();
+        let rows = batches
+            .iter()
+            .map(|stored| stored.batch.num_rows() as u64)
+            .sum();
         let batches = batches.into_iter().map(Arc::new).collect();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut schemas = self.schemas.write();
         let tables = may_create(&mut schemas, schema, table, replace)?;
-        tables.insert(table.to_owned(), Arc::new(Table { id, columns, batches, rows }));
+        tables.insert(
+            table.to_owned(),
+            Arc::new(Table {
+                id,
+                columns,
+                batches,
+                rows,
+            }),
+        );
         Ok(())
     }
 
     /// Adds rows to the table that has `id`.
-    pub(crate) fn append(&self, schema: &str, table: &str, id: u64, batches: Vec<StoredBatch>) -> Result<()> {
+    pub(crate) fn append(
+        &self,
+        schema: &str,
+        table: &str,
+        id: u64,
+        batches: Vec<StoredBatch>,
+    ) -> Result<()> {
         let mut schemas = self.schemas.write();
-        let found = schemas.get_mut(schema).and_then(|tables| tables.get_mut(table));
+        let found = schemas
+            .get_mut(schema)
+            .and_then(|tables| tables.get_mut(table));
         match found {
             Some(current) if current.id == id => {
                 *current = Arc::new(current.appended(batches, &self.budget));
@@ -239,14 +297,19 @@ impl Store {
             }
             _ => Err(Error::new(
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("table \"{schema}.{table}\" was dropped or replaced while rows were written to it"),
+                format!(
+                    "table \"{schema}.{table}\" was dropped or replaced while rows were written to it"
+                ),
             )),
         }
     }
 
     pub(crate) fn drop_table(&self, schema: &str, table: &str) -> bool {
         let mut schemas = self.schemas.write();
-        schemas.get_mut(schema).and_then(|tables| tables.remove(table)).is_some()
+        schemas
+            .get_mut(schema)
+            .and_then(|tables| tables.remove(table))
+            .is_some()
     }
 
     pub(crate) fn create_schema(&self, schema: &str) -> bool {
@@ -282,8 +345,10 @@ fn may_create<'a>(
     replace: bool,
 ) -> Result<&'a mut BTreeMap<String, Arc<Table>>> {
     if !schemas.contains_key(schema) {
-        let error =
-            Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{schema}\" does not exist"));
+        let error = Error::new(
+            SqlState::INVALID_SCHEMA_NAME,
+            format!("schema \"{schema}\" does not exist"),
+        );
         return Err(match nearest(schema, schemas.keys().map(String::as_str)) {
             Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
             None => error,

@@ -1,5 +1,8 @@
 //! The memory connector: the kit over every type, the limit, snapshots.
 
+// Helpers beside the tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringViewArray};
@@ -9,24 +12,41 @@ use futures::TryStreamExt;
 use sluice_connector_memory::MemoryFactory;
 use sluice_spi::conformance::{self, Fixture};
 use sluice_spi::{
-    Connector, ConnectorContext, ConnectorFactory, Estimate, ReadRequest, ScanMetrics, ScalarValue,
+    Connector, ConnectorContext, ConnectorFactory, Estimate, ReadRequest, ScalarValue, ScanMetrics,
     Split, SplitRequest, TableMetadata, WriteTarget, types,
 };
 
 fn catalog(keys: &str) -> Arc<dyn Connector> {
-    let context = ConnectorContext { catalog: "memory".into(), config_dir: None };
-    MemoryFactory.create(context, toml::from_str(keys).unwrap()).unwrap()
+    let context = ConnectorContext {
+        catalog: "memory".into(),
+        config_dir: None,
+    };
+    MemoryFactory
+        .create(context, toml::from_str(keys).unwrap())
+        .unwrap()
 }
 
 fn create(table: &str, columns: &SchemaRef, replace: bool) -> WriteTarget {
-    WriteTarget::Create { schema: "public".into(), table: table.into(), columns: columns.clone(), replace }
+    WriteTarget::Create {
+        schema: "public".into(),
+        table: table.into(),
+        columns: columns.clone(),
+        replace,
+    }
 }
 
 fn insert(table: &str) -> WriteTarget {
-    WriteTarget::Insert { schema: "public".into(), table: table.into() }
+    WriteTarget::Insert {
+        schema: "public".into(),
+        table: table.into(),
+    }
 }
 
-async fn write(connector: &dyn Connector, target: WriteTarget, batch: RecordBatch) -> sluice_spi::Result<u64> {
+async fn write(
+    connector: &dyn Connector,
+    target: WriteTarget,
+    batch: RecordBatch,
+) -> sluice_spi::Result<u64> {
     let mut sink = connector.writer().unwrap().begin(target).await?;
     sink.write(batch).await?;
     sink.commit().await
@@ -53,7 +73,11 @@ fn every_type() -> SchemaRef {
         Field::new("d", DataType::Date32, true),
         Field::new("time", DataType::Time64(TimeUnit::Microsecond), true),
         Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        Field::new("tstz", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        Field::new(
+            "tstz",
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            true,
+        ),
         Field::new("span", DataType::Interval(IntervalUnit::MonthDayNano), true),
         Field::new("list", DataType::List(item), true),
     ]))
@@ -65,9 +89,13 @@ fn numbers(range: std::ops::Range<i64>) -> (SchemaRef, RecordBatch) {
         Field::new("t", DataType::Utf8View, true),
     ]));
     let n: ArrayRef = Arc::new(Int64Array::from_iter_values(range.clone()));
-    let t: ArrayRef =
-        Arc::new(StringViewArray::from_iter(range.map(|n| (n % 7 != 0).then(|| format!("a text for number {n}")))));
-    (schema.clone(), RecordBatch::try_new(schema, vec![n, t]).unwrap())
+    let t: ArrayRef = Arc::new(StringViewArray::from_iter(
+        range.map(|n| (n % 7 != 0).then(|| format!("a text for number {n}"))),
+    ));
+    (
+        schema.clone(),
+        RecordBatch::try_new(schema, vec![n, t]).unwrap(),
+    )
 }
 
 struct NoMetrics;
@@ -78,12 +106,24 @@ impl ScanMetrics for NoMetrics {
 }
 
 async fn table(connector: &dyn Connector, name: &str) -> TableMetadata {
-    connector.metadata().table("public", name).await.unwrap().unwrap()
+    connector
+        .metadata()
+        .table("public", name)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn splits(connector: &dyn Connector, table: &TableMetadata, query: &str) -> Vec<Split> {
-    let request = SplitRequest { query_id: query.into(), parallelism: 4 };
-    connector.splits().splits(&table.handle, &request).await.unwrap()
+    let request = SplitRequest {
+        query_id: query.into(),
+        parallelism: 4,
+    };
+    connector
+        .splits()
+        .splits(&table.handle, &request)
+        .await
+        .unwrap()
 }
 
 async fn count(connector: &dyn Connector, table: &TableMetadata, splits: Vec<Split>) -> usize {
@@ -100,7 +140,13 @@ async fn count(connector: &dyn Connector, table: &TableMetadata, splits: Vec<Spl
             batch_rows: 1_000,
             metrics: Arc::new(NoMetrics),
         };
-        let batches: Vec<RecordBatch> = connector.reader().read(request).unwrap().try_collect().await.unwrap();
+        let batches: Vec<RecordBatch> = connector
+            .reader()
+            .read(request)
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     }
     rows
@@ -111,11 +157,22 @@ async fn the_connector_conforms() {
     let connector = catalog("");
     let columns = every_type();
     let awkward = conformance::awkward_rows(&columns).unwrap();
-    write(&*connector, create("everything", &columns, false), awkward).await.unwrap();
+    write(&*connector, create("everything", &columns, false), awkward)
+        .await
+        .unwrap();
     let (columns, batch) = numbers(0..70_000);
-    write(&*connector, create("numbers", &columns, false), batch).await.unwrap();
-    write(&*connector, create("empty", &columns, false), numbers(0..0).1).await.unwrap();
-    let fixture = Fixture::new("public", ["everything", "numbers", "empty"]).writable("public", every_type());
+    write(&*connector, create("numbers", &columns, false), batch)
+        .await
+        .unwrap();
+    write(
+        &*connector,
+        create("empty", &columns, false),
+        numbers(0..0).1,
+    )
+    .await
+    .unwrap();
+    let fixture =
+        Fixture::new("public", ["everything", "numbers", "empty"]).writable("public", every_type());
     conformance::check(&*connector, &fixture).await;
 }
 
@@ -123,33 +180,64 @@ async fn the_connector_conforms() {
 async fn the_limit_holds_and_leaves_nothing_half_written() {
     let connector = catalog("max_size = '1MiB'");
     let (columns, batch) = numbers(0..10_000);
-    write(&*connector, create("t", &columns, false), batch.clone()).await.unwrap();
-    let mut sink = connector.writer().unwrap().begin(insert("t")).await.unwrap();
+    write(&*connector, create("t", &columns, false), batch.clone())
+        .await
+        .unwrap();
+    let mut sink = connector
+        .writer()
+        .unwrap()
+        .begin(insert("t"))
+        .await
+        .unwrap();
     let error = loop {
         if let Err(error) = sink.write(batch.clone()).await {
             break error;
         }
     };
     assert_eq!(error.code.code(), "53200");
-    assert_eq!(error.hint.as_deref(), Some("Drop tables, or raise max_size in catalogs/memory.toml."));
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("Drop tables, or raise max_size in catalogs/memory.toml.")
+    );
     drop(sink);
     let found = table(&*connector, "t").await;
     let all = splits(&*connector, &found, "q").await;
     assert_eq!(count(&*connector, &found, all).await, 10_000);
     // What was dropped is free again.
     for _ in 0..50 {
-        assert!(connector.writer().unwrap().drop_table("public", "t").await.unwrap());
-        write(&*connector, create("t", &columns, false), batch.clone()).await.unwrap();
+        assert!(
+            connector
+                .writer()
+                .unwrap()
+                .drop_table("public", "t")
+                .await
+                .unwrap()
+        );
+        write(&*connector, create("t", &columns, false), batch.clone())
+            .await
+            .unwrap();
     }
-    assert!(connector.writer().unwrap().drop_table("public", "t").await.unwrap());
-    assert_eq!(connector.ping().await.unwrap(), "0 bytes of tables in memory");
+    assert!(
+        connector
+            .writer()
+            .unwrap()
+            .drop_table("public", "t")
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        connector.ping().await.unwrap(),
+        "0 bytes of tables in memory"
+    );
 }
 
 #[tokio::test]
 async fn a_query_sees_what_the_table_held_when_it_began() {
     let connector = catalog("");
     let (columns, batch) = numbers(0..100);
-    write(&*connector, create("t", &columns, false), batch.clone()).await.unwrap();
+    write(&*connector, create("t", &columns, false), batch.clone())
+        .await
+        .unwrap();
     let found = table(&*connector, "t").await;
     let first = splits(&*connector, &found, "one").await;
     write(&*connector, insert("t"), batch).await.unwrap();
@@ -165,17 +253,26 @@ async fn a_query_sees_what_the_table_held_when_it_began() {
 async fn many_small_inserts_are_joined() {
     let connector = catalog("");
     let (columns, batch) = numbers(0..3);
-    write(&*connector, create("t", &columns, false), batch.clone()).await.unwrap();
+    write(&*connector, create("t", &columns, false), batch.clone())
+        .await
+        .unwrap();
     for _ in 0..500 {
-        write(&*connector, insert("t"), batch.clone()).await.unwrap();
+        write(&*connector, insert("t"), batch.clone())
+            .await
+            .unwrap();
     }
     let found = table(&*connector, "t").await;
     let statistics = connector.metadata().statistics(&found).await.unwrap();
     assert_eq!(statistics.rows, Estimate::Exact(1_503));
-    assert_eq!(statistics.columns[0].max, Estimate::Exact(ScalarValue::Int64(Some(2))));
+    assert_eq!(
+        statistics.columns[0].max,
+        Estimate::Exact(ScalarValue::Int64(Some(2)))
+    );
     assert_eq!(statistics.columns[1].nulls, Estimate::Exact(501));
     // One stored batch, not 501: a row takes tens of bytes, a batch of its own hundreds.
-    let Estimate::Exact(bytes) = statistics.bytes else { panic!("bytes are exact") };
+    let Estimate::Exact(bytes) = statistics.bytes else {
+        panic!("bytes are exact")
+    };
     assert!(bytes < 200_000, "{bytes}");
 }
 
@@ -183,18 +280,41 @@ async fn many_small_inserts_are_joined() {
 async fn wrong_rows_and_stale_plans_are_refused() {
     let connector = catalog("");
     let (columns, batch) = numbers(0..10);
-    write(&*connector, create("t", &columns, false), batch).await.unwrap();
+    write(&*connector, create("t", &columns, false), batch)
+        .await
+        .unwrap();
     let stale = table(&*connector, "t").await;
     let other: SchemaRef = Arc::new(Schema::new(vec![Field::new("x", DataType::Utf8View, true)]));
     let texts: ArrayRef = Arc::new(StringViewArray::from(vec![None, Some("a")]));
     let batch = RecordBatch::try_new(other.clone(), vec![texts]).unwrap();
-    let wrong = write(&*connector, insert("t"), batch.clone()).await.unwrap_err();
+    let wrong = write(&*connector, insert("t"), batch.clone())
+        .await
+        .unwrap_err();
     assert_eq!(wrong.code.code(), "42804");
-    let required: SchemaRef = Arc::new(Schema::new(vec![Field::new("x", DataType::Utf8View, false)]));
-    let null = write(&*connector, create("strict", &required, false), batch.clone()).await.unwrap_err();
+    let required: SchemaRef = Arc::new(Schema::new(vec![Field::new(
+        "x",
+        DataType::Utf8View,
+        false,
+    )]));
+    let null = write(
+        &*connector,
+        create("strict", &required, false),
+        batch.clone(),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(null.code.code(), "23502");
-    write(&*connector, create("t", &other, true), batch).await.unwrap();
-    let request = SplitRequest { query_id: "q".into(), parallelism: 1 };
-    let error = connector.splits().splits(&stale.handle, &request).await.unwrap_err();
+    write(&*connector, create("t", &other, true), batch)
+        .await
+        .unwrap();
+    let request = SplitRequest {
+        query_id: "q".into(),
+        parallelism: 1,
+    };
+    let error = connector
+        .splits()
+        .splits(&stale.handle, &request)
+        .await
+        .unwrap_err();
     assert_eq!(error.code.code(), "55000");
 }

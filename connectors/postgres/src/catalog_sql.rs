@@ -164,8 +164,12 @@ pub(crate) struct Keys {
 pub(crate) fn keys_by_table(rows: &[Row]) -> Result<HashMap<String, Keys>, tokio_postgres::Error> {
     let mut found: HashMap<String, Keys> = HashMap::new();
     for row in rows {
-        let (table, primary, immediate, columns): (String, bool, bool, Vec<String>) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        let (table, primary, immediate, columns): (String, bool, bool, Vec<String>) = (
+            row.try_get(0)?,
+            row.try_get(1)?,
+            row.try_get(2)?,
+            row.try_get(3)?,
+        );
         let keys = found.entry(table).or_default();
         if primary {
             keys.primary.clone_from(&columns);

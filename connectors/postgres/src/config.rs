@@ -89,10 +89,16 @@ impl PostgresConfig {
     /// Checks the keys against each other and makes the client's configuration of them.
     pub(crate) fn target(&self, context: &ConnectorContext) -> Result<Target> {
         let catalog = &context.catalog;
-        let bad = |message: String| Error::new(SqlState::CONFIG_FILE_ERROR, format!("catalog \"{catalog}\": {message}"));
+        let bad = |message: String| {
+            Error::new(
+                SqlState::CONFIG_FILE_ERROR,
+                format!("catalog \"{catalog}\": {message}"),
+            )
+        };
 
-        let (url, mut parameters) = split_parameters(&self.url)
-            .ok_or_else(|| bad("\"url\" is not of the form postgresql://user@host:port/database".into()))?;
+        let (url, mut parameters) = split_parameters(&self.url).ok_or_else(|| {
+            bad("\"url\" is not of the form postgresql://user@host:port/database".into())
+        })?;
         let tls_mode = match parameters.take("sslmode") {
             None => TlsMode::Prefer,
             Some(mode) => TlsMode::parse(&mode).ok_or_else(|| {
@@ -101,10 +107,12 @@ impl PostgresConfig {
             })?,
         };
         let file = |key: &Option<PathBuf>, parameter: Option<String>| {
-            key.clone().or(parameter.map(PathBuf::from)).map(|path| match &context.config_dir {
-                Some(dir) => dir.join(path),
-                None => path,
-            })
+            key.clone()
+                .or(parameter.map(PathBuf::from))
+                .map(|path| match &context.config_dir {
+                    Some(dir) => dir.join(path),
+                    None => path,
+                })
         };
         let tls_files = TlsFiles {
             ca: file(&self.ca, parameters.take("sslrootcert")),
@@ -115,7 +123,9 @@ impl PostgresConfig {
             return Err(bad("\"cert\" and \"key\" go together".into()));
         }
         if !(1..=MAX_CONNECTIONS_LIMIT).contains(&self.max_connections) {
-            return Err(bad(format!("\"max_connections\" must be between 1 and {MAX_CONNECTIONS_LIMIT}")));
+            return Err(bad(format!(
+                "\"max_connections\" must be between 1 and {MAX_CONNECTIONS_LIMIT}"
+            )));
         }
 
         // The client's own message may quote the URL, and with it a password: say only that it is wrong.
@@ -135,7 +145,9 @@ impl PostgresConfig {
             client.password(password.expose());
         }
         if client.get_user().is_none() {
-            return Err(bad("no user is given".into()).with_hint("Write it in \"url\" or as \"user\"."));
+            return Err(
+                bad("no user is given".into()).with_hint("Write it in \"url\" or as \"user\".")
+            );
         }
         if let Some(options) = &self.options {
             client.options(options);
@@ -173,7 +185,9 @@ impl Parameters {
         if self.0.is_empty() {
             return url.to_owned();
         }
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(self.0).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(self.0)
+            .finish();
         // The client decodes percent signs only.
         format!("{url}?{}", query.replace('+', "%20"))
     }
@@ -190,7 +204,10 @@ fn split_parameters(text: &str) -> Option<(String, Parameters)> {
         None => (text, ""),
     };
     let probe = Url::parse(&format!("postgresql://probe/?{query}")).ok()?;
-    let pairs = probe.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
+    let pairs = probe
+        .query_pairs()
+        .map(|(key, value)| (key.into_owned(), value.into_owned()))
+        .collect();
     Some((url.to_owned(), Parameters(pairs)))
 }
 
@@ -202,11 +219,15 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
         Seconds(u64),
         Text(String),
     }
-    let wrong = |text: &str| serde::de::Error::custom(format!("\"{text}\" is not a duration (write 10s or 500ms)"));
+    let wrong = |text: &str| {
+        serde::de::Error::custom(format!("\"{text}\" is not a duration (write 10s or 500ms)"))
+    };
     let found = match Raw::deserialize(deserializer)? {
         Raw::Seconds(seconds) => Duration::from_secs(seconds),
         Raw::Text(text) => {
-            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let digits = text
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len());
             let number: u64 = text[..digits].parse().map_err(|_| wrong(&text))?;
             match text[digits..].trim() {
                 "ms" => Duration::from_millis(number),
@@ -216,7 +237,11 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
             }
         }
     };
-    if found.is_zero() { Err(serde::de::Error::custom("a duration must not be zero")) } else { Ok(found) }
+    if found.is_zero() {
+        Err(serde::de::Error::custom("a duration must not be zero"))
+    } else {
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
@@ -224,8 +249,12 @@ mod tests {
     use super::*;
 
     fn target(keys: &str) -> Result<Target> {
-        let config: PostgresConfig = sluice_spi::parse_section("catalogs/shop.toml", toml::from_str(keys).unwrap())?;
-        config.target(&ConnectorContext { catalog: "shop".into(), config_dir: Some("/etc/sluice".into()) })
+        let config: PostgresConfig =
+            sluice_spi::parse_section("catalogs/shop.toml", toml::from_str(keys).unwrap())?;
+        config.target(&ConnectorContext {
+            catalog: "shop".into(),
+            config_dir: Some("/etc/sluice".into()),
+        })
     }
 
     #[test]
@@ -249,13 +278,34 @@ mod tests {
     #[test]
     fn mistakes_are_named_and_passwords_are_not() {
         for (keys, message) in [
-            ("url = 'mysql://a@b/c'", "catalog \"shop\": \"url\" is not of the form postgresql://user@host:port/database"),
-            ("url = 'postgresql://a:hunter2@b:port/c'", "catalog \"shop\": \"url\" has a part that is not understood"),
-            ("url = 'postgresql://b/c'", "catalog \"shop\": no user is given"),
-            ("url = 'postgresql://a@b/c?sslmode=maybe'", "catalog \"shop\": sslmode \"maybe\" is unknown"),
-            ("url = 'postgresql://a@b/c'\ncert = 'x'", "catalog \"shop\": \"cert\" and \"key\" go together"),
-            ("url = 'postgresql://a@b/c'\nmax_connections = 0", "catalog \"shop\": \"max_connections\" must be between 1 and 10000"),
-            ("url = 'postgresql://a@b/c'\npasword = 'x'", "catalogs/shop.toml: unknown key \"pasword\""),
+            (
+                "url = 'mysql://a@b/c'",
+                "catalog \"shop\": \"url\" is not of the form postgresql://user@host:port/database",
+            ),
+            (
+                "url = 'postgresql://a:hunter2@b:port/c'",
+                "catalog \"shop\": \"url\" has a part that is not understood",
+            ),
+            (
+                "url = 'postgresql://b/c'",
+                "catalog \"shop\": no user is given",
+            ),
+            (
+                "url = 'postgresql://a@b/c?sslmode=maybe'",
+                "catalog \"shop\": sslmode \"maybe\" is unknown",
+            ),
+            (
+                "url = 'postgresql://a@b/c'\ncert = 'x'",
+                "catalog \"shop\": \"cert\" and \"key\" go together",
+            ),
+            (
+                "url = 'postgresql://a@b/c'\nmax_connections = 0",
+                "catalog \"shop\": \"max_connections\" must be between 1 and 10000",
+            ),
+            (
+                "url = 'postgresql://a@b/c'\npasword = 'x'",
+                "catalogs/shop.toml: unknown key \"pasword\"",
+            ),
         ] {
             let error = target(keys).map(|_| ()).unwrap_err();
             assert_eq!(error.message, message);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_spi::{
-    Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result, ScanDescription,
-    SplitSource, TableHandle, parse_section,
+    Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result,
+    ScanDescription, SplitSource, TableHandle, parse_section,
 };
 
 use crate::catalog_sql;
@@ -33,9 +33,15 @@ impl ConnectorFactory for PostgresFactory {
         let config: PostgresConfig = parse_section(&place, keys)?;
         let source = Arc::new(Source::new(&context.catalog, config.target(&context)?)?);
         Ok(Arc::new(PostgresCatalog {
-            metadata: CatalogMetadata { source: source.clone() },
-            reader: TableReader { source: source.clone() },
-            native: NativeQueries { source: source.clone() },
+            metadata: CatalogMetadata {
+                source: source.clone(),
+            },
+            reader: TableReader {
+                source: source.clone(),
+            },
+            native: NativeQueries {
+                source: source.clone(),
+            },
             source,
         }))
     }
@@ -67,8 +73,15 @@ impl Connector for PostgresCatalog {
         &self.reader
     }
 
-    fn describe(&self, handle: &TableHandle, projection: &[usize], limit: Option<usize>) -> ScanDescription {
-        let Ok(facts) = Facts::of(handle) else { return ScanDescription::default() };
+    fn describe(
+        &self,
+        handle: &TableHandle,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> ScanDescription {
+        let Ok(facts) = Facts::of(handle) else {
+            return ScanDescription::default();
+        };
         let access = ReadPlan::new(handle, projection, limit).map(|plan| match plan.access {
             Access::Count => "row count",
             Access::Prepared => "prepared statement",
@@ -76,8 +89,18 @@ impl Connector for PostgresCatalog {
         });
         ScanDescription {
             // With the constants in it, as a person would type it.
-            remote_sql: select(&handle.relation, &facts, projection, limit, Constants::Inline).map(|sql| sql.text),
-            facts: access.map(|access| ("Access".to_owned(), access.to_owned())).into_iter().collect(),
+            remote_sql: select(
+                &handle.relation,
+                &facts,
+                projection,
+                limit,
+                Constants::Inline,
+            )
+            .map(|sql| sql.text),
+            facts: access
+                .map(|access| ("Access".to_owned(), access.to_owned()))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -90,11 +113,17 @@ impl Connector for PostgresCatalog {
     }
 
     async fn ping(&self) -> Result<String> {
-        let row = ask(&self.source, async |client| client.query_one(catalog_sql::DATABASE, &[]).await).await?;
+        let row = ask(&self.source, |client| async move {
+            client.query_one(catalog_sql::DATABASE, &[]).await
+        })
+        .await?;
         let (version, tables): (String, i64) = (row.get(1), row.get(2));
         // "15.14 (Debian 15.14-0+deb12u1)"
         let version = version.split(' ').next().unwrap_or(&version);
-        Ok(format!("PostgreSQL {version}, {tables} table{}", if tables == 1 { "" } else { "s" }))
+        Ok(format!(
+            "PostgreSQL {version}, {tables} table{}",
+            if tables == 1 { "" } else { "s" }
+        ))
     }
 
     fn open_connections(&self) -> usize {

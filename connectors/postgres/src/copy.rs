@@ -31,7 +31,10 @@ pub(crate) struct CopyReader {
 
 impl CopyReader {
     pub(crate) fn new() -> CopyReader {
-        CopyReader { state: State::Header, rest: Vec::new() }
+        CopyReader {
+            state: State::Header,
+            rest: Vec::new(),
+        }
     }
 
     /// Takes the next piece; its whole tuples go to `rows`.
@@ -106,7 +109,9 @@ enum Tuple {
 /// One tuple. Nothing reaches the decoders before all of it is here.
 #[inline]
 fn tuple(data: &[u8], rows: &mut RowDecoder) -> Result<Tuple> {
-    let Some(count) = data.first_chunk().map(|bytes| i16::from_be_bytes(*bytes)) else { return Ok(Tuple::Unfinished) };
+    let Some(count) = data.first_chunk().map(|bytes| i16::from_be_bytes(*bytes)) else {
+        return Ok(Tuple::Unfinished);
+    };
     if count == -1 {
         return Ok(Tuple::Trailer);
     }
@@ -116,7 +121,9 @@ fn tuple(data: &[u8], rows: &mut RowDecoder) -> Result<Tuple> {
     }
     let mut end = 2;
     for _ in 0..width {
-        let Some(length) = length_at(data, end) else { return Ok(Tuple::Unfinished) };
+        let Some(length) = length_at(data, end) else {
+            return Ok(Tuple::Unfinished);
+        };
         end += 4 + usize::try_from(length).unwrap_or(0);
     }
     if data.len() < end {
@@ -140,11 +147,16 @@ fn tuple(data: &[u8], rows: &mut RowDecoder) -> Result<Tuple> {
 
 #[inline]
 fn length_at(data: &[u8], at: usize) -> Option<i32> {
-    data.get(at..)?.first_chunk().map(|bytes| i32::from_be_bytes(*bytes))
+    data.get(at..)?
+        .first_chunk()
+        .map(|bytes| i32::from_be_bytes(*bytes))
 }
 
 fn broken(what: &str) -> Error {
-    Error::new(SqlState::PROTOCOL_VIOLATION, format!("the source's COPY data {what}"))
+    Error::new(
+        SqlState::PROTOCOL_VIOLATION,
+        format!("the source's COPY data {what}"),
+    )
 }
 
 #[cfg(test)]
@@ -181,7 +193,13 @@ mod tests {
             Field::new("i", DataType::Int32, true),
             Field::new("t", DataType::Utf8View, true),
         ]);
-        RowDecoder::new(&[&ColumnType::Int4, &ColumnType::Text], Arc::new(schema), 100, 100).unwrap()
+        RowDecoder::new(
+            &[&ColumnType::Int4, &ColumnType::Text],
+            Arc::new(schema),
+            100,
+            100,
+        )
+        .unwrap()
     }
 
     #[test]

@@ -12,18 +12,32 @@ pub(crate) fn connect_error(catalog: &str, error: &tokio_postgres::Error) -> Err
     let (code, hint) = match error.as_db_error() {
         // The server answered, and will not have us: wrong password, no such database, no entry in
         // pg_hba.conf. Other answers (starting up, too many clients) are worth another try later.
-        Some(db) if matches!(db.code().code().get(..2), Some("28" | "3D" | "42")) => {
-            (SqlState::CONNECTION_REJECTED, "Check the user, the password and the database in the catalog's file.")
-        }
-        Some(db) if db.code().code() == "53300" => {
-            (SqlState::TOO_MANY_CONNECTIONS, "The server allows no more connections; lower max_connections here or raise it there.")
-        }
-        Some(_) => (SqlState::CONNECTION_FAILURE, "The server is not ready for connections."),
-        None => (SqlState::CONNECTION_FAILURE, "Is the server running at the address in the catalog's file?"),
+        Some(db) if matches!(db.code().code().get(..2), Some("28" | "3D" | "42")) => (
+            SqlState::CONNECTION_REJECTED,
+            "Check the user, the password and the database in the catalog's file.",
+        ),
+        Some(db) if db.code().code() == "53300" => (
+            SqlState::TOO_MANY_CONNECTIONS,
+            "The server allows no more connections; lower max_connections here or raise it there.",
+        ),
+        Some(_) => (
+            SqlState::CONNECTION_FAILURE,
+            "The server is not ready for connections.",
+        ),
+        None => (
+            SqlState::CONNECTION_FAILURE,
+            "Is the server running at the address in the catalog's file?",
+        ),
     };
-    let mut out = Error::new(code, format!("could not connect to the source of catalog \"{catalog}\": {}", words(error)))
-        .with_hint(hint)
-        .with_source(catalog);
+    let mut out = Error::new(
+        code,
+        format!(
+            "could not connect to the source of catalog \"{catalog}\": {}",
+            words(error)
+        ),
+    )
+    .with_hint(hint)
+    .with_source(catalog);
     if let Some(detail) = error.as_db_error().and_then(DbError::detail) {
         out = out.with_detail(detail);
     }
@@ -35,18 +49,25 @@ pub(crate) fn statement_error(catalog: &str, error: &tokio_postgres::Error) -> E
     let Some(db) = error.as_db_error() else {
         return Error::new(
             SqlState::CONNECTION_FAILURE,
-            format!("lost the connection to the source of catalog \"{catalog}\": {}", words(error)),
+            format!(
+                "lost the connection to the source of catalog \"{catalog}\": {}",
+                words(error)
+            ),
         )
         .with_source(catalog);
     };
     if is_shutdown(db) {
         return Error::new(
             SqlState::CONNECTION_FAILURE,
-            format!("lost the connection to the source of catalog \"{catalog}\": {}", db.message()),
+            format!(
+                "lost the connection to the source of catalog \"{catalog}\": {}",
+                db.message()
+            ),
         )
         .with_source(catalog);
     }
-    let mut out = Error::new(SqlState::from_source(db.code().code()), db.message()).with_source(catalog);
+    let mut out =
+        Error::new(SqlState::from_source(db.code().code()), db.message()).with_source(catalog);
     if let Some(detail) = db.detail() {
         out = out.with_detail(detail);
     }
@@ -81,7 +102,10 @@ pub(crate) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
 
 fn is_shutdown(db: &DbError) -> bool {
     // admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle session timeout
-    matches!(db.code().code(), "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03")
+    matches!(
+        db.code().code(),
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03"
+    )
 }
 
 /// The innermost cause says what happened ("Connection refused"); the outer ones say only where.

@@ -19,14 +19,17 @@ pub(crate) struct Facts {
 
 impl Facts {
     pub(crate) fn to_payload(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|e| Error::internal(format!("a table handle could not be written: {e}")))
+        serde_json::to_vec(self)
+            .map_err(|e| Error::internal(format!("a table handle could not be written: {e}")))
     }
 
     pub(crate) fn of(handle: &TableHandle) -> Result<Facts> {
         let facts: Facts = serde_json::from_slice(&handle.payload)
             .map_err(|e| Error::internal(format!("a table handle could not be read: {e}")))?;
         if facts.columns.len() != handle.relation.columns().len() {
-            return Err(Error::internal("a table handle describes other columns than its relation"));
+            return Err(Error::internal(
+                "a table handle describes other columns than its relation",
+            ));
         }
         Ok(facts)
     }
@@ -36,7 +39,12 @@ impl Facts {
     pub(crate) fn is_key_lookup(&self, relation: &Relation) -> bool {
         let mut fixed = Vec::new();
         for predicate in relation.predicates() {
-            if let ScalarExpr::Compare { op: CompareOp::Eq, left, right } = predicate {
+            if let ScalarExpr::Compare {
+                op: CompareOp::Eq,
+                left,
+                right,
+            } = predicate
+            {
                 match (left.as_ref(), right.as_ref()) {
                     (ScalarExpr::Column(name), ScalarExpr::Literal(_))
                     | (ScalarExpr::Literal(_), ScalarExpr::Column(name)) => fixed.push(name),
@@ -44,6 +52,8 @@ impl Facts {
                 }
             }
         }
-        self.unique.iter().any(|key| !key.is_empty() && key.iter().all(|column| fixed.contains(&column)))
+        self.unique
+            .iter()
+            .any(|key| !key.is_empty() && key.iter().all(|column| fixed.contains(&column)))
     }
 }

@@ -103,21 +103,34 @@ impl SqlValue {
     pub(crate) fn new(literal: &Literal, class: Class) -> Option<SqlValue> {
         let (text, class) = match (literal, class) {
             (Literal::Boolean(value), Class::Bool) => (value.to_string(), class),
-            (Literal::Int(value), class) if class.is_integer() => (value.to_string(), width(*value, class)),
+            (Literal::Int(value), class) if class.is_integer() => {
+                (value.to_string(), width(*value, class))
+            }
             (Literal::UInt(value), class) if class.is_integer() => {
                 let value = i64::try_from(*value).ok()?;
                 (value.to_string(), width(value, class))
             }
-            (Literal::Decimal { unscaled, scale, .. }, Class::Numeric) => (decimal(*unscaled, *scale), class),
-            (Literal::Float32(value), Class::Float4) => (float(f64::from(*value), value.to_string()), class),
-            (Literal::Float64(value), Class::Float8) => (float(*value, format!("{value:?}")), class),
+            (
+                Literal::Decimal {
+                    unscaled, scale, ..
+                },
+                Class::Numeric,
+            ) => (decimal(*unscaled, *scale), class),
+            (Literal::Float32(value), Class::Float4) => {
+                (float(f64::from(*value), value.to_string()), class)
+            }
+            (Literal::Float64(value), Class::Float8) => {
+                (float(*value, format!("{value:?}")), class)
+            }
             (Literal::Text(text), Class::Text | Class::Bpchar) => (text.clone(), class),
             (Literal::Text(text), Class::Uuid) if is_canonical_uuid(text) => (text.clone(), class),
             (Literal::Bytes(bytes), Class::Bytea) => (hex(bytes), class),
             (Literal::Date(days), Class::Date) => (date(*days)?, class),
             (Literal::Time(micros), Class::Time) => (time(*micros)?, class),
             (Literal::Timestamp(micros), Class::Timestamp) => (timestamp(*micros, "")?, class),
-            (Literal::TimestampTz(micros), Class::TimestampTz) => (timestamp(*micros, "+00")?, class),
+            (Literal::TimestampTz(micros), Class::TimestampTz) => {
+                (timestamp(*micros, "+00")?, class)
+            }
             _ => return None,
         };
         // PostgreSQL's text holds no NUL, and a statement would end there.
@@ -219,10 +232,12 @@ fn time(micros: i64) -> Option<String> {
 }
 
 fn timestamp(micros: i64, zone: &str) -> Option<String> {
-    TIMESTAMPS.contains(&micros.checked_sub(EPOCH_MICROS)?).then(|| {
-        let (date, era) = civil(micros.div_euclid(DAY_MICROS));
-        format!("{date} {}{zone}{era}", clock(micros.rem_euclid(DAY_MICROS)))
-    })
+    TIMESTAMPS
+        .contains(&micros.checked_sub(EPOCH_MICROS)?)
+        .then(|| {
+            let (date, era) = civil(micros.div_euclid(DAY_MICROS));
+            format!("{date} {}{zone}{era}", clock(micros.rem_euclid(DAY_MICROS)))
+        })
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar (Howard
@@ -231,20 +246,40 @@ fn civil(days: i64) -> (String, &'static str) {
     let days = days + 719_468;
     let cycle = days.div_euclid(146_097);
     let day_of_cycle = days.rem_euclid(146_097);
-    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524
+        - day_of_cycle / 146_096)
+        / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_cycle + cycle * 400 + i64::from(month <= 2);
-    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let (year, era) = if year > 0 {
+        (year, "")
+    } else {
+        (1 - year, " BC")
+    };
     (format!("{year:04}-{month:02}-{day:02}"), era)
 }
 
 fn clock(micros: i64) -> String {
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    let text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    if fraction == 0 { text } else { format!("{text}.{fraction:06}") }
+    let text = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
+    if fraction == 0 {
+        text
+    } else {
+        format!("{text}.{fraction:06}")
+    }
 }
 
 #[cfg(test)]
@@ -258,10 +293,16 @@ mod tests {
     #[test]
     fn text_cannot_leave_its_quotes() {
         let text = |text: &str| inline(Literal::Text(text.into()), Class::Text);
-        assert_eq!(text("x' OR '1'='1").as_deref(), Some("'x'' OR ''1''=''1'::text"));
+        assert_eq!(
+            text("x' OR '1'='1").as_deref(),
+            Some("'x'' OR ''1''=''1'::text")
+        );
         assert_eq!(text(r"\' --").as_deref(), Some(r"'\'' --'::text"));
         assert_eq!(text("a\0b"), None);
-        assert_eq!(quote_identifier(r#"a"; DROP TABLE b; --"#).as_deref(), Some(r#""a""; DROP TABLE b; --""#));
+        assert_eq!(
+            quote_identifier(r#"a"; DROP TABLE b; --"#).as_deref(),
+            Some(r#""a""; DROP TABLE b; --""#)
+        );
         assert_eq!(quote_identifier(""), None);
     }
 
@@ -269,15 +310,51 @@ mod tests {
     fn every_constant_says_its_type() {
         for (literal, class, sql) in [
             (Literal::Int(5), Class::Int4, "'5'::int4"),
-            (Literal::Int(i64::MIN), Class::Int4, "'-9223372036854775808'::int8"),
-            (Literal::Decimal { unscaled: -5, precision: 10, scale: 3 }, Class::Numeric, "'-0.005'::numeric"),
-            (Literal::Decimal { unscaled: 12, precision: 10, scale: -3 }, Class::Numeric, "'12000'::numeric"),
-            (Literal::Float64(f64::NEG_INFINITY), Class::Float8, "'-Infinity'::float8"),
+            (
+                Literal::Int(i64::MIN),
+                Class::Int4,
+                "'-9223372036854775808'::int8",
+            ),
+            (
+                Literal::Decimal {
+                    unscaled: -5,
+                    precision: 10,
+                    scale: 3,
+                },
+                Class::Numeric,
+                "'-0.005'::numeric",
+            ),
+            (
+                Literal::Decimal {
+                    unscaled: 12,
+                    precision: 10,
+                    scale: -3,
+                },
+                Class::Numeric,
+                "'12000'::numeric",
+            ),
+            (
+                Literal::Float64(f64::NEG_INFINITY),
+                Class::Float8,
+                "'-Infinity'::float8",
+            ),
             (Literal::Float32(0.1), Class::Float4, "'0.1'::float4"),
-            (Literal::Bytes(vec![0, 0xff]), Class::Bytea, r"'\x00ff'::bytea"),
-            (Literal::Date(-719_163), Class::Date, "'0001-12-31 BC'::date"),
+            (
+                Literal::Bytes(vec![0, 0xff]),
+                Class::Bytea,
+                r"'\x00ff'::bytea",
+            ),
+            (
+                Literal::Date(-719_163),
+                Class::Date,
+                "'0001-12-31 BC'::date",
+            ),
             (Literal::Time(1), Class::Time, "'00:00:00.000001'::time"),
-            (Literal::TimestampTz(-1), Class::TimestampTz, "'1969-12-31 23:59:59.999999+00'::timestamptz"),
+            (
+                Literal::TimestampTz(-1),
+                Class::TimestampTz,
+                "'1969-12-31 23:59:59.999999+00'::timestamptz",
+            ),
         ] {
             assert_eq!(inline(literal, class).as_deref(), Some(sql));
         }
@@ -285,6 +362,12 @@ mod tests {
         assert_eq!(inline(Literal::Date(i32::MAX), Class::Date), None);
         assert_eq!(inline(Literal::Timestamp(i64::MAX), Class::Timestamp), None);
         assert_eq!(inline(Literal::UInt(u64::MAX), Class::Int8), None);
-        assert_eq!(inline(Literal::Text("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11".into()), Class::Uuid), None);
+        assert_eq!(
+            inline(
+                Literal::Text("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11".into()),
+                Class::Uuid
+            ),
+            None
+        );
     }
 }

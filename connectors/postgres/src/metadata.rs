@@ -1,19 +1,20 @@
 //! Schemas, tables and columns, from the source's catalogs. Asks each time and keeps nothing.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 use sluice_spi::{
-    ColumnMetadata, Metadata, RelColumn, Relation, Result, TableHandle, TableKind, TableMetadata, TableStatistics,
-    TableSummary,
+    ColumnMetadata, Metadata, RelColumn, Relation, Result, TableHandle, TableKind, TableMetadata,
+    TableStatistics, TableSummary,
 };
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::catalog_sql::{self, Keys, first_char, keys_by_table, native_type};
 use crate::error::{is_connection_lost, statement_error};
 use crate::facts::Facts;
-use crate::pool::Source;
+use crate::pool::{Session, Source};
 use crate::statistics;
 use crate::types::ColumnType;
 
@@ -26,15 +27,21 @@ impl CatalogMetadata {
     async fn described(&self, schema: &str, table: Option<&str>) -> Result<Vec<TableMetadata>> {
         let catalog = self.source.catalog();
         let columns_sql = catalog_sql::columns();
-        let (columns, keys) = ask(&self.source, async |client| {
-            let (columns, keys) = futures::try_join!(client.prepare_cached(&columns_sql), client.prepare_cached(catalog_sql::KEYS))?;
-            futures::try_join!(client.query(&columns, &[&schema, &table]), client.query(&keys, &[&schema, &table]))
+        let columns_sql = columns_sql.as_str();
+        let (columns, keys) = ask(&self.source, |client| async move {
+            let (columns, keys) = futures::try_join!(
+                client.prepare_cached(columns_sql),
+                client.prepare_cached(catalog_sql::KEYS)
+            )?;
+            let names: &[&(dyn ToSql + Sync)] = &[&schema, &table];
+            futures::try_join!(client.query(&columns, names), client.query(&keys, names))
         })
         .await?;
         let broken = |e: tokio_postgres::Error| statement_error(catalog, &e);
         let mut keys = keys_by_table(&keys).map_err(broken)?;
         let mut tables = Vec::new();
-        for rows in columns.chunk_by(|a, b| a.get::<_, &str>("table") == b.get::<_, &str>("table")) {
+        for rows in columns.chunk_by(|a, b| a.get::<_, &str>("table") == b.get::<_, &str>("table"))
+        {
             let name: String = rows[0].try_get("table").map_err(broken)?;
             let keys = keys.remove(&name).unwrap_or_default();
             tables.push(describe_table(catalog, schema, name, rows, keys)?);
@@ -46,21 +53,32 @@ impl CatalogMetadata {
 #[async_trait]
 impl Metadata for CatalogMetadata {
     async fn schemas(&self) -> Result<Vec<String>> {
-        let rows = ask(&self.source, async |client| {
-            client.query(&client.prepare_cached(catalog_sql::SCHEMAS).await?, &[]).await
+        let rows = ask(&self.source, |client| async move {
+            client
+                .query(&client.prepare_cached(catalog_sql::SCHEMAS).await?, &[])
+                .await
         })
         .await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn tables(&self, schema: &str) -> Result<Vec<TableSummary>> {
-        let rows = ask(&self.source, async |client| {
-            client.query(&client.prepare_cached(catalog_sql::TABLES).await?, &[&schema]).await
+        let rows = ask(&self.source, |client| async move {
+            client
+                .query(
+                    &client.prepare_cached(catalog_sql::TABLES).await?,
+                    &[&schema],
+                )
+                .await
         })
         .await?;
         Ok(rows
             .iter()
-            .map(|row| TableSummary { name: row.get(0), kind: table_kind(row.get(1)), comment: row.get(2) })
+            .map(|row| TableSummary {
+                name: row.get(0),
+                kind: table_kind(row.get(1)),
+                comment: row.get(2),
+            })
             .collect())
     }
 
@@ -73,22 +91,28 @@ impl Metadata for CatalogMetadata {
     }
 
     async fn describe_schema(&self, schema: &str) -> Result<Vec<Arc<TableMetadata>>> {
-        Ok(self.described(schema, None).await?.into_iter().map(Arc::new).collect())
+        Ok(self
+            .described(schema, None)
+            .await?
+            .into_iter()
+            .map(Arc::new)
+            .collect())
     }
 }
 
 /// Runs small catalog queries on a pooled connection. A connection that the server closed while it was
 /// idle is replaced once.
-pub(crate) async fn ask<T>(
-    source: &Source,
-    question: impl AsyncFn(&Object) -> std::result::Result<T, tokio_postgres::Error>,
-) -> Result<T> {
+pub(crate) async fn ask<T, F>(source: &Source, question: impl Fn(Arc<Session>) -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+{
     let mut attempts = 2;
     loop {
         attempts -= 1;
-        let mut session = source.session().await?;
+        let session = source.session().await?;
         // Dropped half way (the client gave up), the session cancels what runs.
-        let answer = question(session.run()?).await;
+        session.run();
+        let answer = question(session.clone()).await;
         session.idle();
         match answer {
             Ok(answer) => return Ok(answer),
@@ -98,20 +122,31 @@ pub(crate) async fn ask<T>(
     }
 }
 
-fn describe_table(catalog: &str, schema: &str, name: String, rows: &[Row], keys: Keys) -> Result<TableMetadata> {
+fn describe_table(
+    catalog: &str,
+    schema: &str,
+    name: String,
+    rows: &[Row],
+    keys: Keys,
+) -> Result<TableMetadata> {
     let broken = |e: tokio_postgres::Error| statement_error(catalog, &e);
     let mut columns = Vec::with_capacity(rows.len());
     let mut rel_columns = Vec::with_capacity(rows.len());
     let mut types = Vec::with_capacity(rows.len());
     let mut utf8 = true;
     for row in rows {
-        let Some(column) = row.try_get::<_, Option<String>>("name").map_err(broken)? else { continue };
+        let Some(column) = row.try_get::<_, Option<String>>("name").map_err(broken)? else {
+            continue;
+        };
         let native = native_type(row).map_err(broken)?;
         let column_type = ColumnType::of(&native);
         let not_null: bool = row.try_get("not_null").map_err(broken)?;
         let declared: String = row.try_get("declared").map_err(broken)?;
         utf8 = row.try_get("utf8").map_err(broken)?;
-        let by_bytes = row.try_get::<_, Option<bool>>("byte_order").map_err(broken)?.unwrap_or(true);
+        let by_bytes = row
+            .try_get::<_, Option<bool>>("byte_order")
+            .map_err(broken)?
+            .unwrap_or(true);
         let collation: Option<String> = row.try_get("collation").map_err(broken)?;
         columns.push(ColumnMetadata {
             field: Arc::new(column_type.field(&column, !not_null, &native.formatted)),
@@ -123,13 +158,24 @@ fn describe_table(catalog: &str, schema: &str, name: String, rows: &[Row], keys:
             name: column,
             native_type: declared,
             collation: collation.filter(|_| !by_bytes),
-            deterministic: row.try_get::<_, Option<bool>>("deterministic").map_err(broken)?.unwrap_or(true),
+            deterministic: row
+                .try_get::<_, Option<bool>>("deterministic")
+                .map_err(broken)?
+                .unwrap_or(true),
             nullable: !not_null,
         });
         types.push(column_type);
     }
-    let relation = Relation::Scan { schema: schema.to_owned(), table: name.clone(), columns: rel_columns };
-    let facts = Facts { columns: types, unique: keys.unique, utf8 };
+    let relation = Relation::Scan {
+        schema: schema.to_owned(),
+        table: name.clone(),
+        columns: rel_columns,
+    };
+    let facts = Facts {
+        columns: types,
+        unique: keys.unique,
+        utf8,
+    };
     Ok(TableMetadata {
         schema: schema.to_owned(),
         name,

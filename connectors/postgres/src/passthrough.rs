@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_spi::{
-    ColumnMetadata, Error, Passthrough, RelColumn, Relation, Result, SqlState, TableHandle, TableKind, TableMetadata,
+    ColumnMetadata, Error, Passthrough, RelColumn, Relation, Result, SqlState, TableHandle,
+    TableKind, TableMetadata,
 };
 
 use crate::catalog_sql::{self, native_type};
@@ -30,32 +31,62 @@ impl Passthrough for NativeQueries {
         let catalog = self.source.catalog();
         let text = text.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
         if text.contains('\0') || text.is_empty() {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, "the native text is empty or holds a NUL").with_source(catalog));
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "the native text is empty or holds a NUL",
+            )
+            .with_source(catalog));
         }
-        let mut session = self.source.session().await?;
-        session.make_private();
-        let client = session.run()?;
+        let client = self.source.session().await?;
+        client.make_private();
+        client.run();
 
-        let alone = client.prepare(text).await.map_err(|e| native_error(catalog, &e))?;
+        let alone = client
+            .prepare(text)
+            .await
+            .map_err(|e| native_error(catalog, &e))?;
         if !alone.params().is_empty() {
-            return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "the native text must not have parameters")
-                .with_source(catalog));
+            return Err(Error::new(
+                SqlState::UNDEFINED_PARAMETER,
+                "the native text must not have parameters",
+            )
+            .with_source(catalog));
         }
         if alone.columns().is_empty() {
             return Err(not_a_query(catalog));
         }
         // As the scan will run it. The text itself is right, so what fails here is its kind.
-        client.prepare(&format!("SELECT * FROM (\n{text}\n) AS q")).await.map_err(|error| match error.as_db_error() {
-            Some(db) => not_a_query(catalog).with_detail(format!("The server says: {}.", db.message())),
-            None => statement_error(catalog, &error),
-        })?;
+        client
+            .prepare(&format!("SELECT * FROM (\n{text}\n) AS q"))
+            .await
+            .map_err(|error| match error.as_db_error() {
+                Some(db) => {
+                    not_a_query(catalog).with_detail(format!("The server says: {}.", db.message()))
+                }
+                None => statement_error(catalog, &error),
+            })?;
 
-        let oids: Vec<u32> = alone.columns().iter().map(|column| column.type_().oid()).collect();
-        let typmods: Vec<i32> = alone.columns().iter().map(|column| column.type_modifier()).collect();
+        let oids: Vec<u32> = alone
+            .columns()
+            .iter()
+            .map(|column| column.type_().oid())
+            .collect();
+        let typmods: Vec<i32> = alone
+            .columns()
+            .iter()
+            .map(|column| column.type_modifier())
+            .collect();
         let broken = |e: tokio_postgres::Error| statement_error(catalog, &e);
-        let rows = client.query(&catalog_sql::types(), &[&oids, &typmods]).await.map_err(broken)?;
-        let utf8 = client.query_one(catalog_sql::DATABASE, &[]).await.map_err(broken)?.get(0);
-        session.idle();
+        let rows = client
+            .query(&catalog_sql::types(), &[&oids, &typmods])
+            .await
+            .map_err(broken)?;
+        let utf8 = client
+            .query_one(catalog_sql::DATABASE, &[])
+            .await
+            .map_err(broken)?
+            .get(0);
+        client.idle();
 
         let mut taken = HashSet::new();
         let (mut columns, mut rel_columns, mut types) = (Vec::new(), Vec::new(), Vec::new());
@@ -79,8 +110,15 @@ impl Passthrough for NativeQueries {
             });
             types.push(column_type);
         }
-        let relation = Relation::Native { text: text.to_owned(), columns: rel_columns };
-        let facts = Facts { columns: types, unique: Vec::new(), utf8 };
+        let relation = Relation::Native {
+            text: text.to_owned(),
+            columns: rel_columns,
+        };
+        let facts = Facts {
+            columns: types,
+            unique: Vec::new(),
+            utf8,
+        };
         Ok(TableMetadata {
             schema: "system".to_owned(),
             name: "query".to_owned(),
@@ -94,8 +132,11 @@ impl Passthrough for NativeQueries {
 }
 
 fn not_a_query(catalog: &str) -> Error {
-    Error::new(SqlState::FEATURE_NOT_SUPPORTED, "the native text must be a SELECT, VALUES, TABLE or WITH query")
-        .with_source(catalog)
+    Error::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "the native text must be a SELECT, VALUES, TABLE or WITH query",
+    )
+    .with_source(catalog)
 }
 
 /// A table's columns have names of their own, a statement's need not: `a`, `a_1`, `a_2`.

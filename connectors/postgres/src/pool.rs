@@ -5,8 +5,10 @@
 //! made; anything else is cancelled and closed.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -60,7 +62,9 @@ impl Source {
         let manager = Manager::from_connect(
             target.client,
             Sessions { tls: tls.clone() },
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
         );
         // The client's own timeout is per address; this one covers all of them and the login.
         let create_timeout = target.connect_timeout.saturating_mul(3);
@@ -90,12 +94,17 @@ impl Source {
     }
 
     /// A connection with nothing running on it.
-    pub(crate) async fn session(&self) -> Result<Session> {
+    pub(crate) async fn session(&self) -> Result<Arc<Session>> {
         let client = self.pool.get().await.map_err(|e| self.pool_error(e))?;
         if client.statement_cache.size() > STATEMENTS_PER_CONNECTION {
             client.statement_cache.clear();
         }
-        Ok(Session { client: Some(client), tls: self.tls.clone(), running: false, private: false })
+        Ok(Arc::new(Session {
+            client: Some(client),
+            tls: self.tls.clone(),
+            running: AtomicBool::new(false),
+            private: AtomicBool::new(false),
+        }))
     }
 
     fn pool_error(&self, error: PoolError) -> Error {
@@ -128,10 +137,14 @@ struct Sessions {
     tls: Option<MakeRustlsConnect>,
 }
 
-type Connected = std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
+type Connected =
+    std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
 
 impl Connect for Sessions {
-    fn connect(&self, config: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
+    fn connect(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
         let config = config.clone();
         Box::pin(async move {
             // The pool owns the task: it ends it together with the client.
@@ -173,38 +186,44 @@ pub(crate) struct Session {
     /// `None` only inside of `drop`.
     client: Option<Object>,
     tls: Option<MakeRustlsConnect>,
-    running: bool,
-    private: bool,
+    running: AtomicBool,
+    private: AtomicBool,
 }
 
 impl Session {
-    /// The client. A statement is about to run: until [`Session::idle`], a drop cancels it.
-    pub(crate) fn run(&mut self) -> Result<&Object> {
-        self.running = true;
-        self.client()
-    }
-
-    /// The client, for statements that answer at once (prepare).
-    pub(crate) fn client(&self) -> Result<&Object> {
-        self.client.as_ref().ok_or_else(|| Error::internal("a session was used after its end"))
+    /// A statement is about to run: until [`Session::idle`], a drop cancels it.
+    pub(crate) fn run(&self) {
+        self.running.store(true, Ordering::Relaxed);
     }
 
     /// The statement has ended, by its last row or by the server's error.
-    pub(crate) fn idle(&mut self) {
-        self.running = false;
+    pub(crate) fn idle(&self) {
+        self.running.store(false, Ordering::Relaxed);
     }
 
     /// The session runs the user's own text, which may change settings: nobody else gets it.
-    pub(crate) fn make_private(&mut self) {
-        self.private = true;
+    pub(crate) fn make_private(&self) {
+        self.private.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Session {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.client
+            .as_ref()
+            .expect("only drop takes the client, and nothing derefs after it")
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        if !self.running {
-            if self.private {
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        if !self.running.load(Ordering::Relaxed) {
+            if self.private.load(Ordering::Relaxed) {
                 drop(Object::take(client));
             }
             return;

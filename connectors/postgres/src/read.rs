@@ -56,7 +56,11 @@ pub(crate) struct ReadPlan {
 
 impl ReadPlan {
     /// Plans a read of `handle`.
-    pub(crate) fn new(handle: &TableHandle, projection: &[usize], limit: Option<usize>) -> Result<ReadPlan> {
+    pub(crate) fn new(
+        handle: &TableHandle,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> Result<ReadPlan> {
         let facts = Facts::of(handle)?;
         let relation = &handle.relation;
         let mut base = relation;
@@ -70,23 +74,34 @@ impl ReadPlan {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::internal("a projection is outside of its table"))?;
         let written = |constants| {
-            select(relation, &facts, projection, limit, constants)
-                .ok_or_else(|| Error::internal("a table handle cannot be written in the source's SQL"))
+            select(relation, &facts, projection, limit, constants).ok_or_else(|| {
+                Error::internal("a table handle cannot be written in the source's SQL")
+            })
         };
-        let small = limit.is_some_and(|limit| limit <= SMALL_LIMIT) || facts.is_key_lookup(relation);
+        let small =
+            limit.is_some_and(|limit| limit <= SMALL_LIMIT) || facts.is_key_lookup(relation);
         let mut access = match (projection.is_empty(), small) {
             (true, _) => Access::Count,
             (false, true) => Access::Prepared,
             (false, false) => Access::Copy,
         };
-        let mut sql = written(if access == Access::Copy { Constants::Inline } else { Constants::Parameters })?;
+        let mut sql = written(if access == Access::Copy {
+            Constants::Inline
+        } else {
+            Constants::Parameters
+        })?;
         if sql.parameters.len() > MAX_PARAMETERS {
             sql = written(Constants::Inline)?;
             if access == Access::Prepared {
                 access = Access::Copy;
             }
         }
-        Ok(ReadPlan { access, sql, types, native })
+        Ok(ReadPlan {
+            access,
+            sql,
+            types,
+            native,
+        })
     }
 }
 
@@ -144,14 +159,19 @@ fn decoded_apart(
             let _ = sender.send(Err(error)).await;
         }
     }));
-    stream::try_unfold((receiver, task), async |(mut receiver, mut task)| match receiver.recv().await {
-        Some(batch) => Ok(Some((batch?, (receiver, task)))),
-        // The task is over. A panic in it must not look like the end of the table.
-        None => match (&mut task.0).await {
-            Ok(()) => Ok(None),
-            Err(e) => Err(Error::internal(format!("the task that reads the source failed: {e}"))),
+    stream::try_unfold(
+        (receiver, task),
+        async |(mut receiver, mut task)| match receiver.recv().await {
+            Some(batch) => Ok(Some((batch?, (receiver, task)))),
+            // The task is over. A panic in it must not look like the end of the table.
+            None => match (&mut task.0).await {
+                Ok(()) => Ok(None),
+                Err(e) => Err(Error::internal(format!(
+                    "the task that reads the source failed: {e}"
+                ))),
+            },
         },
-    })
+    )
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -163,14 +183,23 @@ impl Drop for AbortOnDrop {
 }
 
 /// Batches without columns that have `rows` rows together.
-fn row_counts(schema: SchemaRef, rows: u64, batch_rows: usize) -> impl Stream<Item = Result<RecordBatch>> {
-    stream::iter(std::iter::successors(Some(rows), move |left| left.checked_sub(batch_rows.max(1) as u64)).map(
-        move |left| {
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(batch_rows.max(1));
+fn row_counts(
+    schema: SchemaRef,
+    rows: u64,
+    batch_rows: usize,
+) -> impl Stream<Item = Result<RecordBatch>> {
+    stream::iter(
+        std::iter::successors(Some(rows), move |left| {
+            left.checked_sub(batch_rows.max(1) as u64)
+        })
+        .map(move |left| {
+            let count = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(batch_rows.max(1));
             let options = RecordBatchOptions::new().with_row_count(Some(count));
             RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)
                 .map_err(|e| Error::internal(format!("a count does not fit its schema: {e}")))
-        },
-    ))
+        }),
+    )
     .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
 }

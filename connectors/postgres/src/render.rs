@@ -49,17 +49,31 @@ pub(crate) fn select(
             .iter()
             .map(|index| {
                 let column = relation.columns().get(*index)?;
-                Some(facts.columns.get(*index)?.select(&quote_identifier(&column.name)?))
+                Some(
+                    facts
+                        .columns
+                        .get(*index)?
+                        .select(&quote_identifier(&column.name)?),
+                )
             })
             .collect::<Option<Vec<_>>>()?;
         format!("SELECT {} {body}", columns.join(", "))
     };
-    Some(RemoteSql { text, parameters: renderer.parameters })
+    Some(RemoteSql {
+        text,
+        parameters: renderer.parameters,
+    })
 }
 
 /// True where a predicate over those columns can be written.
-pub(crate) fn can_render(predicate: &ScalarExpr, columns: &[RelColumn], types: &[ColumnType]) -> bool {
-    Renderer::new(columns, types, Constants::Inline).predicate(predicate).is_some()
+pub(crate) fn can_render(
+    predicate: &ScalarExpr,
+    columns: &[RelColumn],
+    types: &[ColumnType],
+) -> bool {
+    Renderer::new(columns, types, Constants::Inline)
+        .predicate(predicate)
+        .is_some()
 }
 
 struct Renderer<'a> {
@@ -71,13 +85,22 @@ struct Renderer<'a> {
 
 impl<'a> Renderer<'a> {
     fn new(columns: &'a [RelColumn], types: &'a [ColumnType], constants: Constants) -> Self {
-        Renderer { columns, types, constants, parameters: Vec::new() }
+        Renderer {
+            columns,
+            types,
+            constants,
+            parameters: Vec::new(),
+        }
     }
 
     fn relation(&mut self, relation: &Relation, out: &mut String) -> Option<()> {
         let mut predicates = Vec::new();
         let mut base = relation;
-        while let Relation::Filter { input, predicates: more } = base {
+        while let Relation::Filter {
+            input,
+            predicates: more,
+        } = base
+        {
             predicates.extend(more);
             base = input;
         }
@@ -90,7 +113,10 @@ impl<'a> Renderer<'a> {
             Relation::Native { text, columns } => {
                 // The line break ends a comment at the text's end. That the text is one statement, and
                 // so cannot close the parenthesis, was checked by the server (`passthrough`).
-                let names = columns.iter().map(|c| quote_identifier(&c.name)).collect::<Option<Vec<_>>>()?;
+                let names = columns
+                    .iter()
+                    .map(|c| quote_identifier(&c.name))
+                    .collect::<Option<Vec<_>>>()?;
                 out.push_str(&format!("(\n{text}\n) AS \"q\"({})", names.join(", ")));
             }
             Relation::Filter { .. } => return None,
@@ -115,7 +141,9 @@ impl<'a> Renderer<'a> {
             ScalarExpr::Or(any) => self.joined(any, " OR ")?,
             ScalarExpr::Not(inner) => format!("NOT ({})", self.predicate(inner)?),
             ScalarExpr::IsNull { expr, negated } => {
-                let ScalarExpr::Column(name) = expr.as_ref() else { return None };
+                let ScalarExpr::Column(name) = expr.as_ref() else {
+                    return None;
+                };
                 let (column, column_type) = self.column(name)?;
                 let quoted = quote_identifier(&column.name)?;
                 let test = if *negated { "IS NOT NULL" } else { "IS NULL" };
@@ -126,8 +154,14 @@ impl<'a> Renderer<'a> {
                 }
             }
             ScalarExpr::Compare { op, left, right } => self.compare(*op, left, right)?,
-            ScalarExpr::InList { expr, list, negated } => {
-                let ScalarExpr::Column(name) = expr.as_ref() else { return None };
+            ScalarExpr::InList {
+                expr,
+                list,
+                negated,
+            } => {
+                let ScalarExpr::Column(name) = expr.as_ref() else {
+                    return None;
+                };
                 let (column, column_type) = self.column(name)?;
                 let class = Class::of(column_type)?;
                 let operand = operand(column, column_type, false)?;
@@ -138,10 +172,22 @@ impl<'a> Renderer<'a> {
                 if items.is_empty() {
                     return None;
                 }
-                format!("{operand} {}IN ({})", if *negated { "NOT " } else { "" }, items.join(", "))
+                format!(
+                    "{operand} {}IN ({})",
+                    if *negated { "NOT " } else { "" },
+                    items.join(", ")
+                )
             }
-            ScalarExpr::Like { expr, pattern, escape: Some('\\'), negated, case_insensitive: false } => {
-                let ScalarExpr::Column(name) = expr.as_ref() else { return None };
+            ScalarExpr::Like {
+                expr,
+                pattern,
+                escape: Some('\\'),
+                negated,
+                case_insensitive: false,
+            } => {
+                let ScalarExpr::Column(name) = expr.as_ref() else {
+                    return None;
+                };
                 let (column, column_type) = self.column(name)?;
                 if !matches!(column_type, ColumnType::Text | ColumnType::Name) {
                     return None;
@@ -159,7 +205,10 @@ impl<'a> Renderer<'a> {
         if parts.is_empty() {
             return None;
         }
-        let parts = parts.iter().map(|part| self.predicate(part)).collect::<Option<Vec<_>>>()?;
+        let parts = parts
+            .iter()
+            .map(|part| self.predicate(part))
+            .collect::<Option<Vec<_>>>()?;
         Some(format!("({})", parts.join(word)))
     }
 
@@ -169,12 +218,18 @@ impl<'a> Renderer<'a> {
             (ScalarExpr::Column(name), ScalarExpr::Literal(literal)) => {
                 let (column, column_type) = self.column(name)?;
                 let value = SqlValue::new(literal, Class::of(column_type)?)?;
-                (operand(column, column_type, is_range)?, self.constant(value))
+                (
+                    operand(column, column_type, is_range)?,
+                    self.constant(value),
+                )
             }
             (ScalarExpr::Literal(literal), ScalarExpr::Column(name)) => {
                 let (column, column_type) = self.column(name)?;
                 let value = SqlValue::new(literal, Class::of(column_type)?)?;
-                (self.constant(value), operand(column, column_type, is_range)?)
+                (
+                    self.constant(value),
+                    operand(column, column_type, is_range)?,
+                )
             }
             (ScalarExpr::Column(left), ScalarExpr::Column(right)) => {
                 let (left, left_type) = self.column(left)?;
@@ -184,8 +239,15 @@ impl<'a> Renderer<'a> {
                 }
                 let left_sql = plain_operand(left, left_type)?;
                 // Two columns may disagree about their collation; an explicit one settles it.
-                let collate = if Class::of(left_type)? == Class::Text { BYTE_ORDER } else { "" };
-                (format!("{left_sql}{collate}"), plain_operand(right, right_type)?)
+                let collate = if Class::of(left_type)? == Class::Text {
+                    BYTE_ORDER
+                } else {
+                    ""
+                };
+                (
+                    format!("{left_sql}{collate}"),
+                    plain_operand(right, right_type)?,
+                )
             }
             _ => return None,
         };
@@ -226,7 +288,11 @@ fn operand(column: &RelColumn, column_type: &ColumnType, is_range: bool) -> Opti
     let by_bytes = column.collation.is_some()
         && Class::of(column_type) == Some(Class::Text)
         && (is_range || !column.deterministic);
-    Some(if by_bytes { format!("{plain}{BYTE_ORDER}") } else { plain })
+    Some(if by_bytes {
+        format!("{plain}{BYTE_ORDER}")
+    } else {
+        plain
+    })
 }
 
 fn plain_operand(column: &RelColumn, column_type: &ColumnType) -> Option<String> {
@@ -254,13 +320,24 @@ mod tests {
     }
 
     fn table() -> (Relation, Facts) {
-        let columns = vec![column("id", None), column("na\"me", Some("en_US")), column("address", None)];
+        let columns = vec![
+            column("id", None),
+            column("na\"me", Some("en_US")),
+            column("address", None),
+        ];
         let facts = Facts {
             columns: vec![ColumnType::Int4, ColumnType::Text, ColumnType::AsOutput],
             unique: vec![vec!["id".into()]],
             utf8: true,
         };
-        (Relation::Scan { schema: "public".into(), table: "t".into(), columns }, facts)
+        (
+            Relation::Scan {
+                schema: "public".into(),
+                table: "t".into(),
+                columns,
+            },
+            facts,
+        )
     }
 
     fn compare(op: CompareOp, name: &str, literal: Literal) -> ScalarExpr {
@@ -296,9 +373,16 @@ mod tests {
     #[test]
     fn rows_are_counted_at_the_source() {
         let (relation, facts) = table();
-        let count = |limit| select(&relation, &facts, &[], limit, Constants::Inline).unwrap().text;
+        let count = |limit| {
+            select(&relation, &facts, &[], limit, Constants::Inline)
+                .unwrap()
+                .text
+        };
         assert_eq!(count(None), "SELECT count(*) FROM \"public\".\"t\"");
-        assert_eq!(count(Some(5)), "SELECT count(*) FROM (SELECT FROM \"public\".\"t\" LIMIT 5) AS \"q\"");
+        assert_eq!(
+            count(Some(5)),
+            "SELECT count(*) FROM (SELECT FROM \"public\".\"t\" LIMIT 5) AS \"q\""
+        );
     }
 
     #[test]
@@ -311,7 +395,10 @@ mod tests {
             ScalarExpr::Column("id".into()),
             ScalarExpr::Or(vec![]),
         ] {
-            assert!(!can_render(&predicate, relation.columns(), &facts.columns), "{predicate:?}");
+            assert!(
+                !can_render(&predicate, relation.columns(), &facts.columns),
+                "{predicate:?}"
+            );
         }
     }
 }

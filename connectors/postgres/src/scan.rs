@@ -3,6 +3,7 @@
 //! Owns the session while it runs. A connection that turned out to be closed is replaced once, before
 //! the first row; after it, a lost connection is an error.
 
+use std::future::Future;
 use std::pin::Pin;
 
 use arrow::datatypes::SchemaRef;
@@ -32,7 +33,7 @@ enum Rows {
 
 /// A running statement.
 pub(crate) struct Scan {
-    session: Session,
+    session: Arc<Session>,
     rows: Rows,
     decoder: RowDecoder,
     catalog: Arc<str>,
@@ -55,27 +56,43 @@ impl From<tokio_postgres::Error> for StartError {
 
 impl Scan {
     /// Starts the plan's statement.
-    pub(crate) async fn start(source: &Source, plan: ReadPlan, schema: SchemaRef, request: &ReadRequest) -> Result<Scan> {
+    pub(crate) async fn start(
+        source: &Source,
+        plan: ReadPlan,
+        schema: SchemaRef,
+        request: &ReadRequest,
+    ) -> Result<Scan> {
         let expected = match plan.access {
             Access::Copy => request.batch_rows,
             _ => EXPECTED_SMALL_ROWS.min(request.limit.unwrap_or(EXPECTED_SMALL_ROWS)),
         };
         let types: Vec<&ColumnType> = plan.types.iter().collect();
         let decoder = RowDecoder::new(&types, schema.clone(), request.batch_rows, expected)?;
-        let (session, rows) = run(source, &plan, async |session| match plan.access {
-            Access::Copy => start_copy(session, &plan, &schema).await,
-            _ => start_prepared(session, &plan, &schema).await,
+        let (session, rows) = run(source, &plan, |session| async {
+            match plan.access {
+                Access::Copy => start_copy(session, &plan, &schema).await,
+                _ => start_prepared(session, &plan, &schema).await,
+            }
         })
         .await?;
-        Ok(Scan { session, rows, decoder, catalog: source.catalog().into(), metrics: request.metrics.clone() })
+        Ok(Scan {
+            session,
+            rows,
+            decoder,
+            catalog: source.catalog().into(),
+            metrics: request.metrics.clone(),
+        })
     }
 
     /// Runs a plan that counts, and says how many.
     pub(crate) async fn count(source: &Source, plan: &ReadPlan) -> Result<u64> {
-        let (mut session, rows) = run(source, plan, async |session| {
-            let statement = prepare(session, plan).await?;
-            let client = session.run().map_err(StartError::Other)?;
-            Ok(client.query_raw(&statement, plan.sql.parameters.iter().map(Parameter)).await?)
+        let (session, rows) = run(source, plan, |session| async move {
+            let statement = prepare(session.clone(), plan).await?;
+            session.run();
+            let client = &session;
+            Ok(client
+                .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))
+                .await?)
         })
         .await?;
         let mut rows = Box::pin(rows);
@@ -146,19 +163,22 @@ impl Scan {
 
 /// Starts a statement on a session of its own, twice if the first connection turns out to be gone or its
 /// prepared statement to be older than the table.
-async fn run<T>(
+async fn run<T, F>(
     source: &Source,
     plan: &ReadPlan,
-    start: impl AsyncFn(&mut Session) -> std::result::Result<T, StartError>,
-) -> Result<(Session, T)> {
+    start: impl Fn(Arc<Session>) -> F,
+) -> Result<(Arc<Session>, T)>
+where
+    F: Future<Output = std::result::Result<T, StartError>>,
+{
     let mut attempts = 2;
     loop {
         attempts -= 1;
-        let mut session = source.session().await?;
+        let session = source.session().await?;
         if plan.native {
             session.make_private();
         }
-        match start(&mut session).await {
+        match start(session.clone()).await {
             Ok(started) => return Ok((session, started)),
             // What runs now is cancelled when the session goes.
             Err(StartError::Other(error)) => return Err(error.with_source(source.catalog())),
@@ -166,40 +186,55 @@ async fn run<T>(
                 session.idle();
                 let stale = error.code().is_some_and(|code| code.code() == "0A000");
                 if stale {
-                    session.client()?.statement_cache.remove(&plan.sql.text, &[]);
+                    session.statement_cache.remove(&plan.sql.text, &[]);
                 }
                 if attempts == 0 || !(stale || is_connection_lost(&error)) {
-                    return Err(explain_stale(statement_error(source.catalog(), &error), plan));
+                    return Err(explain_stale(
+                        statement_error(source.catalog(), &error),
+                        plan,
+                    ));
                 }
             }
         }
     }
 }
 
-async fn start_copy(session: &mut Session, plan: &ReadPlan, schema: &SchemaRef) -> std::result::Result<Rows, StartError> {
+async fn start_copy(
+    session: Arc<Session>,
+    plan: &ReadPlan,
+    schema: &SchemaRef,
+) -> std::result::Result<Rows, StartError> {
     let copy = format!("COPY ({}) TO STDOUT (FORMAT binary)", plan.sql.text);
-    let client = session.run().map_err(StartError::Other)?;
+    session.run();
+    let client = &session;
     // COPY does not say what its columns are; the same SELECT, only described, does. Both questions
     // travel together.
-    let (described, stream) = futures::try_join!(client.prepare(&plan.sql.text), client.copy_out(&copy))?;
+    let (described, stream) =
+        futures::try_join!(client.prepare(&plan.sql.text), client.copy_out(&copy))?;
     check_columns(&described, plan, schema)?;
     Ok(Rows::Copy(Box::pin(stream), CopyReader::new()))
 }
 
 async fn start_prepared(
-    session: &mut Session,
+    session: Arc<Session>,
     plan: &ReadPlan,
     schema: &SchemaRef,
 ) -> std::result::Result<Rows, StartError> {
-    let statement = prepare(session, plan).await?;
+    let statement = prepare(session.clone(), plan).await?;
     check_columns(&statement, plan, schema)?;
-    let client = session.run().map_err(StartError::Other)?;
-    let rows = client.query_raw(&statement, plan.sql.parameters.iter().map(Parameter)).await?;
+    session.run();
+    let client = &session;
+    let rows = client
+        .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))
+        .await?;
     Ok(Rows::Prepared(Box::pin(rows)))
 }
 
-async fn prepare(session: &mut Session, plan: &ReadPlan) -> std::result::Result<Statement, StartError> {
-    let client = session.client().map_err(StartError::Other)?;
+async fn prepare(
+    session: Arc<Session>,
+    plan: &ReadPlan,
+) -> std::result::Result<Statement, StartError> {
+    let client = session;
     Ok(if plan.native {
         client.prepare(&plan.sql.text).await?
     } else {
@@ -208,14 +243,28 @@ async fn prepare(session: &mut Session, plan: &ReadPlan) -> std::result::Result<
 }
 
 /// A table that changed after its description was cached must not be read as what it was.
-fn check_columns(statement: &Statement, plan: &ReadPlan, schema: &SchemaRef) -> std::result::Result<(), StartError> {
+fn check_columns(
+    statement: &Statement,
+    plan: &ReadPlan,
+    schema: &SchemaRef,
+) -> std::result::Result<(), StartError> {
     for (index, column) in statement.columns().iter().enumerate() {
-        if !plan.types.get(index).is_some_and(|expected| expected.reads(column.type_())) {
-            let name = schema.fields().get(index).map_or(column.name(), |field| field.name());
+        if !plan
+            .types
+            .get(index)
+            .is_some_and(|expected| expected.reads(column.type_()))
+        {
+            let name = schema
+                .fields()
+                .get(index)
+                .map_or(column.name(), |field| field.name());
             return Err(StartError::Other(
                 Error::new(
                     SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!("column \"{name}\" has become {} at the source", column.type_()),
+                    format!(
+                        "column \"{name}\" has become {} at the source",
+                        column.type_()
+                    ),
                 )
                 .with_hint(FLUSH),
             ));
@@ -228,7 +277,10 @@ const FLUSH: &str = "The table has changed: CALL CATALOG.system.flush_metadata()
 
 /// Our own statement names only what the source described: where that is gone, it went since.
 fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
-    if !plan.native && error.hint.is_none() && matches!(error.code.code(), "42P01" | "42703" | "3F000") {
+    if !plan.native
+        && error.hint.is_none()
+        && matches!(error.code.code(), "42P01" | "42703" | "3F000")
+    {
         return error.with_hint(FLUSH);
     }
     error
@@ -238,11 +290,16 @@ fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
 struct Raw<'a>(Option<&'a [u8]>);
 
 impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(
+        _: &Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Raw(Some(raw)))
     }
 
-    fn from_sql_null(_: &Type) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql_null(
+        _: &Type,
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Raw(None))
     }
 
@@ -256,7 +313,11 @@ impl<'a> FromSql<'a> for Raw<'a> {
 struct Parameter<'a>(&'a String);
 
 impl ToSql for Parameter<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         out.extend_from_slice(self.0.as_bytes());
         Ok(IsNull::No)
     }

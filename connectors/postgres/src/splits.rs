@@ -17,6 +17,11 @@ impl SplitSource for WholeTable {
             Relation::Scan { schema, table, .. } => format!("{schema}.{table}"),
             _ => "native query".to_owned(),
         };
-        Ok(vec![Split { payload: Vec::new(), rows: None, bytes: None, label }])
+        Ok(vec![Split {
+            payload: Vec::new(),
+            rows: None,
+            bytes: None,
+            label,
+        }])
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use arrow::datatypes::DataType;
-use sluice_spi::{ColumnStatistics, Estimate, Relation, Result, ScalarValue, TableMetadata, TableStatistics};
+use sluice_spi::{
+    ColumnStatistics, Estimate, Relation, Result, ScalarValue, TableMetadata, TableStatistics,
+};
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::facts::Facts;
@@ -31,16 +33,26 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
     let facts = Facts::of(handle)?;
     let all: Vec<usize> = (0..facts.columns.len()).collect();
     // A table without columns is counted, which EXPLAIN takes for one row.
-    let Some(scan) = select(&handle.relation, &facts, &all, None, Constants::Inline).filter(|_| !all.is_empty()) else {
+    let Some(scan) =
+        select(&handle.relation, &facts, &all, None, Constants::Inline).filter(|_| !all.is_empty())
+    else {
         return Ok(TableStatistics::unknown());
     };
     let explain = format!("EXPLAIN (FORMAT JSON) {}", scan.text);
     let is_table = matches!(handle.relation, Relation::Scan { .. });
-    let (plan, columns) = ask(source, async |client| {
-        let plan = client.simple_query(&explain);
+    let explain = explain.as_str();
+    let (plan, columns) = ask(source, |client| async move {
+        let plan = client.simple_query(explain);
         let columns = async {
             match is_table {
-                true => client.query(&client.prepare_cached(COLUMNS).await?, &[&table.schema, &table.name]).await,
+                true => {
+                    client
+                        .query(
+                            &client.prepare_cached(COLUMNS).await?,
+                            &[&table.schema, &table.name],
+                        )
+                        .await
+                }
                 false => Ok(Vec::new()),
             }
         };
@@ -55,14 +67,19 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
             _ => None,
         })
         .collect();
-    let Some((rows, width)) = planned_rows(&plan) else { return Ok(TableStatistics::unknown()) };
+    let Some((rows, width)) = planned_rows(&plan) else {
+        return Ok(TableStatistics::unknown());
+    };
 
     let mut by_name = HashMap::new();
     for row in &columns {
         let name: String = row.get(0);
         let (null_fraction, distinct): (f32, f32) = (row.get(1), row.get(2));
         let samples: Vec<Option<String>> = row.get(4);
-        by_name.insert(name, (f64::from(null_fraction), f64::from(distinct), samples));
+        by_name.insert(
+            name,
+            (f64::from(null_fraction), f64::from(distinct), samples),
+        );
     }
     let columns = table
         .columns
@@ -85,19 +102,30 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
             }
         })
         .collect();
-    Ok(TableStatistics { rows: Estimate::About(rows as u64), bytes: Estimate::About((rows * width) as u64), columns })
+    Ok(TableStatistics {
+        rows: Estimate::About(rows as u64),
+        bytes: Estimate::About((rows * width) as u64),
+        columns,
+    })
 }
 
 /// Rows and bytes per row of the plan's top node.
 fn planned_rows(plan: &str) -> Option<(f64, f64)> {
     let json: serde_json::Value = serde_json::from_str(plan).ok()?;
     let top = json.get(0)?.get("Plan")?;
-    Some((top.get("Plan Rows")?.as_f64()?, top.get("Plan Width")?.as_f64()?))
+    Some((
+        top.get("Plan Rows")?.as_f64()?,
+        top.get("Plan Width")?.as_f64()?,
+    ))
 }
 
 /// The least and the greatest of the sampled values. Text is left out: its order there is the locale's.
-fn bounds(samples: &[Option<String>], data_type: &DataType) -> (Estimate<ScalarValue>, Estimate<ScalarValue>) {
-    let ordered = data_type.is_numeric() || matches!(data_type, DataType::Date32 | DataType::Timestamp(..));
+fn bounds(
+    samples: &[Option<String>],
+    data_type: &DataType,
+) -> (Estimate<ScalarValue>, Estimate<ScalarValue>) {
+    let ordered =
+        data_type.is_numeric() || matches!(data_type, DataType::Date32 | DataType::Timestamp(..));
     if !ordered {
         return (Estimate::Unknown, Estimate::Unknown);
     }
@@ -111,8 +139,17 @@ fn bounds(samples: &[Option<String>], data_type: &DataType) -> (Estimate<ScalarV
         values
             .iter()
             .cloned()
-            .reduce(|best, value| if value.partial_cmp(&best) == Some(wanted) { value } else { best })
+            .reduce(|best, value| {
+                if value.partial_cmp(&best) == Some(wanted) {
+                    value
+                } else {
+                    best
+                }
+            })
             .map_or(Estimate::Unknown, Estimate::About)
     };
-    (pick(std::cmp::Ordering::Less), pick(std::cmp::Ordering::Greater))
+    (
+        pick(std::cmp::Ordering::Less),
+        pick(std::cmp::Ordering::Greater),
+    )
 }

@@ -58,13 +58,15 @@ pub(crate) fn connector(mode: TlsMode, files: &TlsFiles) -> Result<MakeRustlsCon
         .map_err(|e| Error::internal(format!("no TLS version is usable: {e}")))?;
     let builder = match mode {
         TlsMode::VerifyFull => builder.with_root_certificates(roots(files)?),
-        mode => builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient {
-            roots: match mode {
-                TlsMode::VerifyCa => Some(roots(files)?),
-                _ => None,
-            },
-            provider,
-        })),
+        mode => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Lenient {
+                roots: match mode {
+                    TlsMode::VerifyCa => Some(roots(files)?),
+                    _ => None,
+                },
+                provider,
+            })),
     };
     let config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
@@ -73,7 +75,9 @@ pub(crate) fn connector(mode: TlsMode, files: &TlsFiles) -> Result<MakeRustlsCon
                 .ok()
                 .flatten()
                 .ok_or_else(|| bad_file(key, "holds no private key"))?;
-            builder.with_client_auth_cert(chain, key_der).map_err(|e| bad_file(cert, &e.to_string()))?
+            builder
+                .with_client_auth_cert(chain, key_der)
+                .map_err(|e| bad_file(cert, &e.to_string()))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -86,7 +90,9 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore> {
         None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             for certificate in certificates(path)? {
-                store.add(certificate).map_err(|e| bad_file(path, &e.to_string()))?;
+                store
+                    .add(certificate)
+                    .map_err(|e| bad_file(path, &e.to_string()))?;
             }
         }
     }
@@ -97,15 +103,24 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found = rustls_pemfile::certs(&mut open(path)?)
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(|e| bad_file(path, &e.to_string()))?;
-    if found.is_empty() { Err(bad_file(path, "holds no certificate")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(bad_file(path, "holds no certificate"))
+    } else {
+        Ok(found)
+    }
 }
 
 fn open(path: &Path) -> Result<std::io::BufReader<std::fs::File>> {
-    std::fs::File::open(path).map(std::io::BufReader::new).map_err(|e| bad_file(path, &e.to_string()))
+    std::fs::File::open(path)
+        .map(std::io::BufReader::new)
+        .map_err(|e| bad_file(path, &e.to_string()))
 }
 
 fn bad_file(path: &Path, what: &str) -> Error {
-    Error::new(SqlState::CONFIG_FILE_ERROR, format!("could not use {}: {what}", path.display()))
+    Error::new(
+        SqlState::CONFIG_FILE_ERROR,
+        format!("could not use {}: {what}", path.display()),
+    )
 }
 
 /// Checks signatures always, the chain where `roots` are given, and the host's name never: the modes
@@ -143,7 +158,12 @@ impl ServerCertVerifier for Lenient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -152,10 +172,17 @@ impl ServerCertVerifier for Lenient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -107,7 +107,9 @@ impl ColumnType {
             "text" | "varchar" => ColumnType::Text,
             "name" => ColumnType::Name,
             // char(n) stores n + 4; bpchar without a length is text whose trailing blanks do not count.
-            "bpchar" if native.typmod > 4 => ColumnType::Bpchar { length: (native.typmod - 4).unsigned_abs() },
+            "bpchar" if native.typmod > 4 => ColumnType::Bpchar {
+                length: (native.typmod - 4).unsigned_abs(),
+            },
             "bpchar" => ColumnType::Bpchar { length: 0 },
             "bytea" => ColumnType::Bytea,
             "date" => ColumnType::Date,
@@ -142,9 +144,13 @@ impl ColumnType {
             ColumnType::Date => DataType::Date32,
             ColumnType::Time => DataType::Time64(TimeUnit::Microsecond),
             ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-            ColumnType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            ColumnType::TimestampTz => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+            }
             ColumnType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-            ColumnType::List(list) => DataType::List(Arc::new(list.item.field("item", true, &list.native))),
+            ColumnType::List(list) => {
+                DataType::List(Arc::new(list.item.field("item", true, &list.native)))
+            }
             ColumnType::Text
             | ColumnType::Name
             | ColumnType::Bpchar { .. }
@@ -185,7 +191,9 @@ impl ColumnType {
     pub(crate) fn select(&self, column: &str) -> String {
         match self {
             ColumnType::AsText => format!("{column}::text"),
-            ColumnType::AsOutput => format!("CASE WHEN {column} IS NULL THEN NULL ELSE format('%s', {column}) END"),
+            ColumnType::AsOutput => {
+                format!("CASE WHEN {column} IS NULL THEN NULL ELSE format('%s', {column}) END")
+            }
             ColumnType::List(list) if list.item.is_text_cast() => format!("{column}::text[]"),
             _ => column.to_owned(),
         }
@@ -243,9 +251,15 @@ fn numeric(typmod: i32) -> ColumnType {
     // Eleven bits, signed.
     let scale = ((packed & 0x7ff) ^ 1024) - 1024;
     // numeric(3,-2) holds up to 99900: five digits, none after the point. numeric(2,5) holds 0.00099.
-    let (precision, scale) = if scale < 0 { (precision - scale, 0) } else { (precision.max(scale), scale) };
+    let (precision, scale) = if scale < 0 {
+        (precision - scale, 0)
+    } else {
+        (precision.max(scale), scale)
+    };
     match (u8::try_from(precision), i8::try_from(scale)) {
-        (Ok(precision), Ok(scale)) if precision <= DECIMAL256_DIGITS => ColumnType::Numeric { precision, scale },
+        (Ok(precision), Ok(scale)) if precision <= DECIMAL256_DIGITS => {
+            ColumnType::Numeric { precision, scale }
+        }
         _ => ColumnType::AsText,
     }
 }
@@ -260,10 +274,31 @@ mod tests {
 
     #[test]
     fn numerics_become_the_decimal_that_holds_them_all() {
-        assert_eq!(numeric(typmod(15, 2)), ColumnType::Numeric { precision: 15, scale: 2 });
-        assert_eq!(numeric(typmod(3, -2)), ColumnType::Numeric { precision: 5, scale: 0 });
-        assert_eq!(numeric(typmod(2, 5)), ColumnType::Numeric { precision: 5, scale: 5 });
-        assert_eq!(numeric(typmod(50, 10)).data_type(), DataType::Decimal256(50, 10));
+        assert_eq!(
+            numeric(typmod(15, 2)),
+            ColumnType::Numeric {
+                precision: 15,
+                scale: 2
+            }
+        );
+        assert_eq!(
+            numeric(typmod(3, -2)),
+            ColumnType::Numeric {
+                precision: 5,
+                scale: 0
+            }
+        );
+        assert_eq!(
+            numeric(typmod(2, 5)),
+            ColumnType::Numeric {
+                precision: 5,
+                scale: 5
+            }
+        );
+        assert_eq!(
+            numeric(typmod(50, 10)).data_type(),
+            DataType::Decimal256(50, 10)
+        );
         assert_eq!(numeric(typmod(77, 0)), ColumnType::AsText);
         assert_eq!(numeric(typmod(1000, 1000)), ColumnType::AsText);
         assert_eq!(numeric(-1), ColumnType::FreeNumeric);

@@ -1,5 +1,8 @@
 //! The kit tests itself: an honest table passes, and each kind of lie is found.
 
+// Helpers beside the tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray};
@@ -59,31 +62,57 @@ impl Table {
             Field::new("f", DataType::Float64, true),
             Field::new("n", DataType::Decimal128(38, 3), true),
             Field::new("d", DataType::Date32, true),
-            Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Field::new(
+                "ts",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                true,
+            ),
             Field::new("b", DataType::Boolean, true),
         ]));
-        Table { lie, rows: conformance::awkward_rows(&schema).unwrap(), context: SessionContext::new() }
+        Table {
+            lie,
+            rows: conformance::awkward_rows(&schema).unwrap(),
+            context: SessionContext::new(),
+        }
     }
 
     fn keeps(&self, predicate: &ScalarExpr) -> BooleanArray {
         let schema = DFSchema::try_from(self.rows.schema()).unwrap();
-        let text = |name: &str| self.rows.column_by_name(name).and_then(|c| c.as_string_opt::<i32>().cloned());
+        let text = |name: &str| {
+            self.rows
+                .column_by_name(name)
+                .and_then(|c| c.as_string_opt::<i32>().cloned())
+        };
         if let ScalarExpr::Compare { op, left, right } = predicate
-            && let (ScalarExpr::Column(name), ScalarExpr::Literal(Literal::Text(value))) = (&**left, &**right)
+            && let (ScalarExpr::Column(name), ScalarExpr::Literal(Literal::Text(value))) =
+                (&**left, &**right)
             && let Some(column) = text(name)
         {
             match (self.lie, op) {
                 (Lie::IgnoresCase, CompareOp::Eq) => {
-                    return column.iter().map(|v| v.map(|v| v.to_lowercase() == value.to_lowercase())).collect();
+                    return column
+                        .iter()
+                        .map(|v| v.map(|v| v.to_lowercase() == value.to_lowercase()))
+                        .collect();
                 }
                 (Lie::TrimsBlanksOnOrder, CompareOp::Gt) => {
-                    return column.iter().map(|v| v.map(|v| v.trim_end() > value.trim_end())).collect();
+                    return column
+                        .iter()
+                        .map(|v| v.map(|v| v.trim_end() > value.trim_end()))
+                        .collect();
                 }
                 _ => {}
             }
         }
-        let physical = self.context.create_physical_expr(predicate.to_expr(), &schema).unwrap();
-        let value = physical.evaluate(&self.rows).unwrap().into_array(self.rows.num_rows()).unwrap();
+        let physical = self
+            .context
+            .create_physical_expr(predicate.to_expr(), &schema)
+            .unwrap();
+        let value = physical
+            .evaluate(&self.rows)
+            .unwrap()
+            .into_array(self.rows.num_rows())
+            .unwrap();
         value.as_boolean().clone()
     }
 
@@ -91,7 +120,11 @@ impl Table {
         let mut keep = BooleanArray::from(vec![true; self.rows.num_rows()]);
         for predicate in relation.predicates() {
             // NULL is not true, before masks are combined.
-            let mask = arrow::compute::prep_null_mask_filter(&self.keeps(predicate));
+            let mask: BooleanArray = self
+                .keeps(predicate)
+                .iter()
+                .map(|keep| Some(keep == Some(true)))
+                .collect();
             keep = arrow::compute::and(&keep, &mask).unwrap();
         }
         filter_record_batch(&self.rows, &keep).unwrap()
@@ -126,12 +159,24 @@ impl Metadata for Table {
         Ok(vec!["s".into()])
     }
     async fn tables(&self, schema: &str) -> Result<Vec<TableSummary>> {
-        let summary = TableSummary { name: "t".into(), kind: TableKind::Table, comment: None };
-        Ok(if schema == "s" { vec![summary] } else { Vec::new() })
+        let summary = TableSummary {
+            name: "t".into(),
+            kind: TableKind::Table,
+            comment: None,
+        };
+        Ok(if schema == "s" {
+            vec![summary]
+        } else {
+            Vec::new()
+        })
     }
     async fn table(&self, schema: &str, table: &str) -> Result<Option<TableMetadata>> {
         if (schema, table) != ("s", "t") {
-            return if self.lie == Lie::Shouts { Err(Error::internal("no such table")) } else { Ok(None) };
+            return if self.lie == Lie::Shouts {
+                Err(Error::internal("no such table"))
+            } else {
+                Ok(None)
+            };
         }
         let fields = self.rows.schema().fields().clone();
         let columns = fields.iter().map(|field| RelColumn {
@@ -141,7 +186,11 @@ impl Metadata for Table {
             deterministic: true,
             nullable: field.is_nullable(),
         });
-        let relation = Relation::Scan { schema: "s".into(), table: "t".into(), columns: columns.collect() };
+        let relation = Relation::Scan {
+            schema: "s".into(),
+            table: "t".into(),
+            columns: columns.collect(),
+        };
         Ok(Some(TableMetadata {
             schema: "s".into(),
             name: "t".into(),
@@ -195,7 +244,9 @@ impl Reader for Table {
         let payload = String::from_utf8(request.split.payload.clone()).unwrap();
         let (from, to) = payload.split_once(' ').unwrap();
         let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap());
-        let mut rows = self.matching(&request.handle.relation).slice(from, to - from);
+        let mut rows = self
+            .matching(&request.handle.relation)
+            .slice(from, to - from);
         if self.lie == Lie::CountsUnfiltered && request.projection.is_empty() {
             rows = self.rows.clone();
         }
@@ -213,19 +264,27 @@ impl Reader for Table {
         let rows = rows.project(&projection).unwrap();
         let step = request.batch_rows.max(1);
         let count = rows.num_rows();
-        let batches: Vec<_> =
-            (0..count).step_by(step).map(|start| Ok(rows.slice(start, step.min(count - start)))).collect();
+        let batches: Vec<_> = (0..count)
+            .step_by(step)
+            .map(|start| Ok(rows.slice(start, step.min(count - start))))
+            .collect();
         Ok(stream::iter(batches).boxed())
     }
 }
 
 impl Pushdown for Table {
-    fn apply_filter(&self, _: &TableMetadata, handle: &TableHandle, conjuncts: &[Expr]) -> FilterPushdown {
+    fn apply_filter(
+        &self,
+        _: &TableMetadata,
+        handle: &TableHandle,
+        conjuncts: &[Expr],
+    ) -> FilterPushdown {
         let mut pushed = Vec::new();
         let outcome = conjuncts.iter().map(|conjunct| {
             let mut conjunct = conjunct.clone();
             if let (Lie::NotInIsTwoValued, Expr::InList(list)) = (self.lie, &mut conjunct) {
-                list.list.retain(|item| !matches!(item, Expr::Literal(value, _) if value.is_null()));
+                list.list
+                    .retain(|item| !matches!(item, Expr::Literal(value, _) if value.is_null()));
             }
             match ScalarExpr::from_expr(&conjunct) {
                 Some(expr) if evaluates(self, &expr) => {
@@ -239,7 +298,10 @@ impl Pushdown for Table {
             }
         });
         let outcome = outcome.collect();
-        FilterPushdown { handle: handle.with_relation(handle.relation.filtered(pushed)), outcome }
+        FilterPushdown {
+            handle: handle.with_relation(handle.relation.filtered(pushed)),
+            outcome,
+        }
     }
 }
 
@@ -247,7 +309,10 @@ impl Pushdown for Table {
 fn evaluates(table: &Table, expr: &ScalarExpr) -> bool {
     let schema = DFSchema::try_from(table.rows.schema()).unwrap();
     let physical = table.context.create_physical_expr(expr.to_expr(), &schema);
-    physical.is_ok_and(|p| p.evaluate(&table.rows).is_ok_and(|v| v.data_type() == DataType::Boolean))
+    physical.is_ok_and(|p| {
+        p.evaluate(&table.rows)
+            .is_ok_and(|v| v.data_type() == DataType::Boolean)
+    })
 }
 
 async fn report(lie: Lie) -> Report {
@@ -277,17 +342,27 @@ async fn every_lie_is_found() {
         (Lie::DropsDynamicRows, "DynamicFilters"),
     ] {
         let report = report(lie).await;
-        let found = report.failures().iter().any(|failure| failure.starts_with(behaviour));
+        let found = report
+            .failures()
+            .iter()
+            .any(|failure| failure.starts_with(behaviour));
         assert!(found, "{lie:?} was not found\n{report}");
     }
 }
 
 #[tokio::test]
 async fn a_waived_behaviour_is_left_out_and_an_empty_fixture_fails() {
-    let fixture = Fixture::new("s", ["t"]).without(Behaviour::Statistics, "it lies").predicates_max(10);
+    let fixture = Fixture::new("s", ["t"])
+        .without(Behaviour::Statistics, "it lies")
+        .predicates_max(10);
     let report = conformance::run(&Table::new(Lie::Miscounts), &fixture).await;
     assert!(report.failures().is_empty(), "{report}");
     assert!(report.to_string().contains("left out Statistics: it lies"));
     let nothing = Fixture::new("s", Vec::<String>::new());
-    assert!(!conformance::run(&Table::new(Lie::None), &nothing).await.failures().is_empty());
+    assert!(
+        !conformance::run(&Table::new(Lie::None), &nothing)
+            .await
+            .failures()
+            .is_empty()
+    );
 }

@@ -44,7 +44,11 @@ impl Kind {
         match self {
             Kind::Key => Field::new(name, DataType::Int64, false),
             Kind::Integer => Field::new(name, DataType::Int32, false),
-            Kind::Money => Field::new(name, DataType::Decimal128(MONEY_PRECISION, MONEY_SCALE), false),
+            Kind::Money => Field::new(
+                name,
+                DataType::Decimal128(MONEY_PRECISION, MONEY_SCALE),
+                false,
+            ),
             Kind::Date => Field::new(name, DataType::Date32, false),
             Kind::Text(_) => tagged(name, DataType::Utf8View, false, self.native_type()),
         }
@@ -95,27 +99,51 @@ pub(crate) struct Column<R: 'static> {
 
 impl<R> Column<R> {
     pub(crate) fn key(name: &'static str, get: fn(&R) -> i64) -> Self {
-        Column { name, kind: Kind::Key, get: Get::Key(get) }
+        Column {
+            name,
+            kind: Kind::Key,
+            get: Get::Key(get),
+        }
     }
 
     pub(crate) fn integer(name: &'static str, get: fn(&R) -> i32) -> Self {
-        Column { name, kind: Kind::Integer, get: Get::Integer(get) }
+        Column {
+            name,
+            kind: Kind::Integer,
+            get: Get::Integer(get),
+        }
     }
 
     pub(crate) fn money(name: &'static str, get: fn(&R) -> i64) -> Self {
-        Column { name, kind: Kind::Money, get: Get::Money(get) }
+        Column {
+            name,
+            kind: Kind::Money,
+            get: Get::Money(get),
+        }
     }
 
     pub(crate) fn date(name: &'static str, get: fn(&R) -> i32) -> Self {
-        Column { name, kind: Kind::Date, get: Get::Date(get) }
+        Column {
+            name,
+            kind: Kind::Date,
+            get: Get::Date(get),
+        }
     }
 
     pub(crate) fn text(name: &'static str, length: u16, get: fn(&R) -> &str) -> Self {
-        Column { name, kind: Kind::Text(length), get: Get::Text(get) }
+        Column {
+            name,
+            kind: Kind::Text(length),
+            get: Get::Text(get),
+        }
     }
 
     pub(crate) fn printed(name: &'static str, length: u16, get: fn(&R) -> &dyn Display) -> Self {
-        Column { name, kind: Kind::Text(length), get: Get::Printed(get) }
+        Column {
+            name,
+            kind: Kind::Text(length),
+            get: Get::Printed(get),
+        }
     }
 }
 
@@ -142,21 +170,33 @@ impl<R, I: Iterator<Item = R>> Spread<R, I> {
                 columns
                     .get_mut(index)
                     .and_then(Option::take)
-                    .ok_or_else(|| Error::internal(format!("projection names column {index} twice or not at all")))
+                    .ok_or_else(|| {
+                        Error::internal(format!(
+                            "projection names column {index} twice or not at all"
+                        ))
+                    })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Spread { rows, columns, chunk: Vec::with_capacity(CHUNK_ROWS) })
+        Ok(Spread {
+            rows,
+            columns,
+            chunk: Vec::with_capacity(CHUNK_ROWS),
+        })
     }
 }
 
 impl<R: Send, I: Iterator<Item = R> + Send> ColumnSource for Spread<R, I> {
     fn next(&mut self, limit: usize) -> Result<(usize, Vec<ArrayRef>)> {
-        let mut builders: Vec<Builder> =
-            self.columns.iter().map(|column| Builder::new(&column.get, limit)).collect();
+        let mut builders: Vec<Builder> = self
+            .columns
+            .iter()
+            .map(|column| Builder::new(&column.get, limit))
+            .collect();
         let mut total = 0;
         while total < limit {
             self.chunk.clear();
-            self.chunk.extend(self.rows.by_ref().take(CHUNK_ROWS.min(limit - total)));
+            self.chunk
+                .extend(self.rows.by_ref().take(CHUNK_ROWS.min(limit - total)));
             if self.chunk.is_empty() {
                 break;
             }
@@ -165,7 +205,10 @@ impl<R: Send, I: Iterator<Item = R> + Send> ColumnSource for Spread<R, I> {
                 builder.extend(&column.get, &self.chunk);
             }
         }
-        let arrays = builders.into_iter().map(Builder::finish).collect::<Result<_>>()?;
+        let arrays = builders
+            .into_iter()
+            .map(Builder::finish)
+            .collect::<Result<_>>()?;
         Ok((total, arrays))
     }
 }
@@ -194,14 +237,19 @@ impl Builder {
 
     fn extend<R>(&mut self, get: &Get<R>, rows: &[R]) {
         match (self, get) {
-            (Builder::Key(builder), Get::Key(get)) => rows.iter().for_each(|r| builder.append_value(get(r))),
+            (Builder::Key(builder), Get::Key(get)) => {
+                rows.iter().for_each(|r| builder.append_value(get(r)))
+            }
             (Builder::Integer(builder), Get::Integer(get)) => {
                 rows.iter().for_each(|r| builder.append_value(get(r)));
             }
             (Builder::Money(builder), Get::Money(get)) => {
-                rows.iter().for_each(|r| builder.append_value(get(r).into()));
+                rows.iter()
+                    .for_each(|r| builder.append_value(get(r).into()));
             }
-            (Builder::Date(builder), Get::Date(get)) => rows.iter().for_each(|r| builder.append_value(get(r))),
+            (Builder::Date(builder), Get::Date(get)) => {
+                rows.iter().for_each(|r| builder.append_value(get(r)))
+            }
             (Builder::Text(builder, _), Get::Text(get)) => {
                 rows.iter().for_each(|r| builder.append_value(get(r)));
             }

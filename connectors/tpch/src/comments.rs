@@ -51,8 +51,14 @@ mod tests {
 
     #[test]
     fn the_constants_are_the_generator_s() {
-        let regions: Vec<&str> = RegionGenerator::default().iter().map(|r| r.r_comment).collect();
-        let nations: Vec<&str> = NationGenerator::default().iter().map(|n| n.n_comment).collect();
+        let regions: Vec<&str> = RegionGenerator::default()
+            .iter()
+            .map(|r| r.r_comment)
+            .collect();
+        let nations: Vec<&str> = NationGenerator::default()
+            .iter()
+            .map(|n| n.n_comment)
+            .collect();
         assert_eq!(regions, REGION_COMMENTS);
         assert_eq!(nations, NATION_COMMENTS);
     }

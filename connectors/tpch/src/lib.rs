@@ -39,7 +39,9 @@ pub struct TpchConfig {
 impl Default for TpchConfig {
     fn default() -> Self {
         let schemas = ["tiny", "sf0_1", "sf1", "sf10", "sf100"];
-        TpchConfig { schemas: schemas.map(str::to_owned).to_vec() }
+        TpchConfig {
+            schemas: schemas.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -55,14 +57,21 @@ impl ConnectorFactory for TpchFactory {
     fn create(&self, context: ConnectorContext, keys: toml::Table) -> Result<Arc<dyn Connector>> {
         let place = format!("catalogs/{}.toml", context.catalog);
         let config: TpchConfig = parse_section(&place, keys)?;
-        if let Some(wrong) = config.schemas.iter().find(|name| Scale::from_schema(name).is_none()) {
+        if let Some(wrong) = config
+            .schemas
+            .iter()
+            .find(|name| Scale::from_schema(name).is_none())
+        {
             return Err(Error::new(
                 SqlState::CONFIG_FILE_ERROR,
                 format!("{place}: \"{wrong}\" in \"schemas\" is no scale factor"),
             )
             .with_hint("Write tiny, sf1, sf10, or sf0_1 for 0.1."));
         }
-        Ok(Arc::new(Tpch { catalog: context.catalog, config }))
+        Ok(Arc::new(Tpch {
+            catalog: context.catalog,
+            config,
+        }))
     }
 
     fn reference(&self) -> schemars::Schema {
@@ -117,7 +126,11 @@ fn describe_table(catalog: &str, schema: &str, table: Table) -> TableMetadata {
         kind: TableKind::Table,
         comment: None,
         columns,
-        primary_key: table.primary_key().iter().map(|&name| name.to_owned()).collect(),
+        primary_key: table
+            .primary_key()
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
         handle: TableHandle::new(catalog, relation, Vec::new()),
     }
 }
@@ -136,8 +149,15 @@ impl Connector for Tpch {
         self
     }
 
-    fn describe(&self, handle: &TableHandle, projection: &[usize], limit: Option<usize>) -> ScanDescription {
-        let Ok((_, scale)) = target(handle) else { return ScanDescription::default() };
+    fn describe(
+        &self,
+        handle: &TableHandle,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> ScanDescription {
+        let Ok((_, scale)) = target(handle) else {
+            return ScanDescription::default();
+        };
         let mut facts = vec![("Scale Factor".to_owned(), scale.factor().to_string())];
         if projection.is_empty() {
             facts.push(("Rows".to_owned(), "counted, not generated".to_owned()));
@@ -145,7 +165,10 @@ impl Connector for Tpch {
         if let Some(limit) = limit {
             facts.push(("Limit".to_owned(), format!("{limit} per split")));
         }
-        ScanDescription { remote_sql: None, facts }
+        ScanDescription {
+            remote_sql: None,
+            facts,
+        }
     }
 
     async fn ping(&self) -> Result<String> {

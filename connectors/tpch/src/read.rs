@@ -36,13 +36,23 @@ pub(crate) fn splits(table: Table, scale: Scale, parallelism: usize) -> Result<V
     let count = i32::try_from(enough.min(units / PIECE_UNITS_MIN).max(1))
         .map_err(|_| Error::internal("too many pieces"))?;
     let rows_per_unit = match crate::statistics::rows(table, scale) {
-        sluice_spi::Estimate::Exact(rows) | sluice_spi::Estimate::About(rows) => rows as f64 / units as f64,
+        sluice_spi::Estimate::Exact(rows) | sluice_spi::Estimate::About(rows) => {
+            rows as f64 / units as f64
+        }
         sluice_spi::Estimate::Unknown => 1.0,
     };
-    let row_bytes: u64 = table.columns().iter().map(|(_, kind)| kind.bytes_per_value()).sum();
+    let row_bytes: u64 = table
+        .columns()
+        .iter()
+        .map(|(_, kind)| kind.bytes_per_value())
+        .sum();
     (0..count)
         .map(|index| {
-            let rest = if index + 1 == count { units % count as u64 } else { 0 };
+            let rest = if index + 1 == count {
+                units % count as u64
+            } else {
+                0
+            };
             let rows = ((units / count as u64 + rest) as f64 * rows_per_unit) as u64;
             let payload = serde_json::to_vec(&SplitPayload { index, count })
                 .map_err(|e| Error::internal(format!("could not write a split: {e}")))?;
@@ -63,7 +73,11 @@ pub(crate) fn piece(split: &Split, scale: Scale) -> Result<Piece> {
     if payload.index < 0 || payload.index >= payload.count {
         return Err(Error::internal("split outside of its table"));
     }
-    Ok(Piece { scale, index: payload.index, count: payload.count })
+    Ok(Piece {
+        scale,
+        index: payload.index,
+        count: payload.count,
+    })
 }
 
 /// The rows of a piece.
@@ -88,19 +102,34 @@ pub(crate) fn stream(table: Table, piece: Piece, request: &ReadRequest) -> Resul
 }
 
 /// Batches without columns, counted and not generated.
-fn counts(table: Table, piece: Piece, schema: SchemaRef, limit: usize, batch_rows: usize) -> BatchStream {
+fn counts(
+    table: Table,
+    piece: Piece,
+    schema: SchemaRef,
+    limit: usize,
+    batch_rows: usize,
+) -> BatchStream {
     stream::once(async move { table.rows_of(piece).min(limit as u64) as usize })
         .flat_map(move |rows| {
             let schema = schema.clone();
-            let sizes = (0..rows.div_ceil(batch_rows)).map(move |i| batch_rows.min(rows - i * batch_rows));
+            let sizes =
+                (0..rows.div_ceil(batch_rows)).map(move |i| batch_rows.min(rows - i * batch_rows));
             stream::iter(sizes.map(move |size| batch(schema.clone(), Vec::new(), size)))
         })
         .boxed()
 }
 
-fn batch(schema: SchemaRef, columns: Vec<arrow::array::ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    RecordBatch::try_new_with_options(schema, columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
-        .map_err(|e| Error::internal(format!("generated columns do not fit: {e}")))
+fn batch(
+    schema: SchemaRef,
+    columns: Vec<arrow::array::ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch> {
+    RecordBatch::try_new_with_options(
+        schema,
+        columns,
+        &RecordBatchOptions::new().with_row_count(Some(rows)),
+    )
+    .map_err(|e| Error::internal(format!("generated columns do not fit: {e}")))
 }
 
 /// A stream in flight.
@@ -127,7 +156,9 @@ impl Generation {
                     // Once per process, a second of work. It belongs to no query: the next one has it too.
                     tokio::task::spawn_blocking(|| TextPool::get_or_init_default().size())
                         .await
-                        .map_err(|e| Error::internal(format!("could not make the text pool: {e}")))?;
+                        .map_err(|e| {
+                            Error::internal(format!("could not make the text pool: {e}"))
+                        })?;
                 }
                 self.table.open(self.piece, &self.projection)?
             }

@@ -35,7 +35,9 @@ impl Scale {
         if !plain_whole || !plain_fraction {
             return None;
         }
-        let factor: f64 = format!("{whole}.{}", fraction.unwrap_or("0")).parse().ok()?;
+        let factor: f64 = format!("{whole}.{}", fraction.unwrap_or("0"))
+            .parse()
+            .ok()?;
         (SCALE_MIN..=SCALE_MAX)
             .contains(&factor)
             .then_some(Scale(factor))
@@ -74,8 +76,21 @@ mod tests {
         assert_eq!(factor("sf2_5"), Some(2.5));
         assert_eq!(factor("sf1000"), Some(1000.0));
         for wrong in [
-            "", "sf", "sf0", "sf01", "sf1_0", "sf1_", "sf_1", "sf-1", "sf1e3", "SF1", "sf1.5",
-            "sf0_0001", "sf1000000", "public", "sf１",
+            "",
+            "sf",
+            "sf0",
+            "sf01",
+            "sf1_0",
+            "sf1_",
+            "sf_1",
+            "sf-1",
+            "sf1e3",
+            "SF1",
+            "sf1.5",
+            "sf0_0001",
+            "sf1000000",
+            "public",
+            "sf１",
         ] {
             assert_eq!(factor(wrong), None, "{wrong}");
         }

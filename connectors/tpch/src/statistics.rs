@@ -24,12 +24,16 @@ pub(crate) fn rows(table: Table, scale: Scale) -> Estimate<u64> {
     match table {
         Table::PartSupp => Estimate::Exact(units * SUPPLIERS_PER_PART),
         Table::LineItem => {
-            let known = KNOWN_LINES.iter().find(|(factor, _)| *factor == scale.factor());
+            let known = KNOWN_LINES
+                .iter()
+                .find(|(factor, _)| *factor == scale.factor());
             match known {
                 Some((_, lines)) => Estimate::Exact(*lines),
-                None if units <= COUNTED_ORDERS => {
-                    Estimate::Exact(table.rows_of(Piece { scale, index: 0, count: 1 }))
-                }
+                None if units <= COUNTED_ORDERS => Estimate::Exact(table.rows_of(Piece {
+                    scale,
+                    index: 0,
+                    count: 1,
+                })),
                 None => Estimate::About(units * LINES_PER_ORDER),
             }
         }
@@ -40,8 +44,14 @@ pub(crate) fn rows(table: Table, scale: Scale) -> Estimate<u64> {
 /// Statistics of a table.
 pub(crate) fn table(table: Table, scale: Scale) -> TableStatistics {
     let rows = rows(table, scale);
-    let (Estimate::Exact(count) | Estimate::About(count)) = rows else { return TableStatistics::unknown() };
-    let row_bytes: u64 = table.columns().iter().map(|(_, kind)| kind.bytes_per_value()).sum();
+    let (Estimate::Exact(count) | Estimate::About(count)) = rows else {
+        return TableStatistics::unknown();
+    };
+    let row_bytes: u64 = table
+        .columns()
+        .iter()
+        .map(|(_, kind)| kind.bytes_per_value())
+        .sum();
     TableStatistics {
         rows,
         bytes: Estimate::About(count * row_bytes),
@@ -62,12 +72,18 @@ struct Range {
 }
 
 fn column(name: &str, kind: Kind, scale: Scale, rows: u64) -> ColumnStatistics {
-    let mut known =
-        ColumnStatistics { nulls: Estimate::Exact(0), ..ColumnStatistics::unknown() };
+    let mut known = ColumnStatistics {
+        nulls: Estimate::Exact(0),
+        ..ColumnStatistics::unknown()
+    };
     if let Some(range) = range(name, scale, rows) {
         let estimate = |value: i64| {
             let value = typed(value, kind);
-            if range.proven { Estimate::Exact(value) } else { Estimate::About(value) }
+            if range.proven {
+                Estimate::Exact(value)
+            } else {
+                Estimate::About(value)
+            }
         };
         known.min = estimate(range.min);
         known.max = estimate(range.max);
@@ -105,7 +121,12 @@ fn range(name: &str, scale: Scale, rows: u64) -> Option<Range> {
         distinct: max - min + 1,
         proven: true,
     };
-    let about = |min: i64, max: i64| Range { min, max, distinct: (max - min + 1) as u64, proven: false };
+    let about = |min: i64, max: i64| Range {
+        min,
+        max,
+        distinct: (max - min + 1) as u64,
+        proven: false,
+    };
     let order_keys = Range {
         min: OrderGenerator::make_order_key(1),
         max: OrderGenerator::make_order_key(count(ORDERS) as i64),
@@ -126,7 +147,10 @@ fn range(name: &str, scale: Scale, rows: u64) -> Option<Range> {
         // A third of the customers never orders.
         "o_custkey" => {
             let customers = count(CUSTOMERS);
-            Range { distinct: customers / 3 * 2, ..about(1, customers as i64) }
+            Range {
+                distinct: customers / 3 * 2,
+                ..about(1, customers as i64)
+            }
         }
         "o_shippriority" => about(0, 0),
         "p_size" => about(1, 50),
@@ -135,9 +159,18 @@ fn range(name: &str, scale: Scale, rows: u64) -> Option<Range> {
         "s_acctbal" | "c_acctbal" => about(-99_999, 999_999),
         "p_retailprice" => about(90_000, 209_900),
         "ps_supplycost" => about(100, 100_000),
-        "o_totalprice" => Range { distinct: rows, ..about(80_000, 60_000_000) },
-        "l_quantity" => Range { distinct: 50, ..about(100, 5_000) },
-        "l_extendedprice" => Range { distinct: rows.min(1_000_000), ..about(90_000, 10_495_000) },
+        "o_totalprice" => Range {
+            distinct: rows,
+            ..about(80_000, 60_000_000)
+        },
+        "l_quantity" => Range {
+            distinct: 50,
+            ..about(100, 5_000)
+        },
+        "l_extendedprice" => Range {
+            distinct: rows.min(1_000_000),
+            ..about(90_000, 10_495_000)
+        },
         "l_discount" => about(0, 10),
         "l_tax" => about(0, 8),
         "o_orderdate" => about(FIRST_DATE, FIRST_DATE + 2_405),

@@ -146,7 +146,10 @@ impl Table {
 
     fn make_columns(self) -> Vec<(&'static str, Kind)> {
         fn of<R>(columns: Vec<Column<R>>) -> Vec<(&'static str, Kind)> {
-            columns.into_iter().map(|column| (column.name, column.kind)).collect()
+            columns
+                .into_iter()
+                .map(|column| (column.name, column.kind))
+                .collect()
         }
         match self {
             Table::Region => of(region()),
@@ -172,13 +175,20 @@ impl Table {
 
     /// Generates a piece.
     pub(crate) fn open(self, piece: Piece, projection: &[usize]) -> Result<Box<dyn ColumnSource>> {
-        let text = if self.needs_text(projection) { TextPool::get_or_init_default() } else { unread_text() };
+        let text = if self.needs_text(projection) {
+            TextPool::get_or_init_default()
+        } else {
+            unread_text()
+        };
         let words = Distributions::static_default();
         let (scale, index, count) = (piece.scale.factor(), piece.index + 1, piece.count);
         macro_rules! spread {
             ($generator:ident, $columns:expr) => {
                 Box::new(Spread::new(
-                    $generator::new_with_distributions_and_text_pool(scale, index, count, words, text).iter(),
+                    $generator::new_with_distributions_and_text_pool(
+                        scale, index, count, words, text,
+                    )
+                    .iter(),
                     $columns,
                     projection,
                 )?)
@@ -222,7 +232,9 @@ fn region() -> Vec<Column<Region<'static>>> {
     vec![
         Column::key("r_regionkey", |r| r.r_regionkey),
         Column::text("r_name", 25, |r| r.r_name),
-        Column::text("r_comment", 152, |r| REGION_COMMENTS[r.r_regionkey as usize]),
+        Column::text("r_comment", 152, |r| {
+            REGION_COMMENTS[r.r_regionkey as usize]
+        }),
     ]
 }
 
@@ -231,7 +243,9 @@ fn nation() -> Vec<Column<Nation<'static>>> {
         Column::key("n_nationkey", |r| r.n_nationkey),
         Column::text("n_name", 25, |r| r.n_name),
         Column::key("n_regionkey", |r| r.n_regionkey),
-        Column::text("n_comment", 152, |r| NATION_COMMENTS[r.n_nationkey as usize]),
+        Column::text("n_comment", 152, |r| {
+            NATION_COMMENTS[r.n_nationkey as usize]
+        }),
     ]
 }
 

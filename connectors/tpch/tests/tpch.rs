@@ -1,5 +1,8 @@
 //! The tpch connector: the kit, and the generator's own rows as the truth.
 
+// Helpers beside the tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use arrow::array::Array;
@@ -17,11 +20,15 @@ use tpchgen::generators::{
     PartSuppGenerator, RegionGenerator, SupplierGenerator,
 };
 
-const TABLES: [&str; 8] =
-    ["region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem"];
+const TABLES: [&str; 8] = [
+    "region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem",
+];
 
 fn catalog(keys: toml::Table) -> sluice_spi::Result<Arc<dyn Connector>> {
-    let context = ConnectorContext { catalog: "tpch".into(), config_dir: None };
+    let context = ConnectorContext {
+        catalog: "tpch".into(),
+        config_dir: None,
+    };
     TpchFactory.create(context, keys)
 }
 
@@ -34,9 +41,21 @@ impl ScanMetrics for NoMetrics {
 
 async fn read(schema: &str, table: &str, parallelism: usize) -> Vec<RecordBatch> {
     let connector = catalog(toml::Table::new()).unwrap();
-    let table = connector.metadata().table(schema, table).await.unwrap().unwrap();
-    let request = SplitRequest { query_id: "q".into(), parallelism };
-    let splits = connector.splits().splits(&table.handle, &request).await.unwrap();
+    let table = connector
+        .metadata()
+        .table(schema, table)
+        .await
+        .unwrap()
+        .unwrap();
+    let request = SplitRequest {
+        query_id: "q".into(),
+        parallelism,
+    };
+    let splits = connector
+        .splits()
+        .splits(&table.handle, &request)
+        .await
+        .unwrap();
     let mut batches = Vec::new();
     for split in splits {
         let schema = table.arrow_schema();
@@ -51,7 +70,13 @@ async fn read(schema: &str, table: &str, parallelism: usize) -> Vec<RecordBatch>
             batch_rows: 1_000,
             metrics: Arc::new(NoMetrics),
         };
-        let part: Vec<_> = connector.reader().read(request).unwrap().try_collect().await.unwrap();
+        let part: Vec<_> = connector
+            .reader()
+            .read(request)
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         batches.extend(part);
     }
     batches
@@ -63,13 +88,20 @@ fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in batches {
         let schema = batch.schema();
-        let columns: Vec<_> =
-            batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap()).collect();
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options).unwrap())
+            .collect();
         for row in 0..batch.num_rows() {
             let cells = columns.iter().zip(schema.fields()).map(|(column, field)| {
                 let text = column.value(row).to_string();
                 // dbgen prints the decimal quantity as a whole number.
-                if field.name() == "l_quantity" { text.replace(".00", "") } else { text }
+                if field.name() == "l_quantity" {
+                    text.replace(".00", "")
+                } else {
+                    text
+                }
             });
             lines.push(cells.map(|cell| cell + "|").collect::<String>());
         }
@@ -87,7 +119,10 @@ async fn the_connector_conforms() {
 async fn every_row_is_the_generator_s_in_its_order() {
     macro_rules! expected {
         ($generator:ident) => {
-            $generator::new(0.01, 1, 1).iter().map(|row| row.to_string()).collect::<Vec<_>>()
+            $generator::new(0.01, 1, 1)
+                .iter()
+                .map(|row| row.to_string())
+                .collect::<Vec<_>>()
         };
     }
     for (table, expected) in [
@@ -101,7 +136,10 @@ async fn every_row_is_the_generator_s_in_its_order() {
         ("lineitem", expected!(LineItemGenerator)),
     ] {
         for parallelism in [1, 3] {
-            assert!(lines(&read("tiny", table, parallelism).await) == expected, "{table}");
+            assert!(
+                lines(&read("tiny", table, parallelism).await) == expected,
+                "{table}"
+            );
         }
     }
 }
@@ -110,12 +148,27 @@ async fn every_row_is_the_generator_s_in_its_order() {
 async fn splits_follow_the_size() {
     let connector = catalog(toml::Table::new()).unwrap();
     let mut counts = Vec::new();
-    for (schema, table, parallelism) in
-        [("tiny", "nation", 8), ("tiny", "lineitem", 8), ("sf1", "lineitem", 1), ("sf1", "lineitem", 16)]
-    {
-        let table = connector.metadata().table(schema, table).await.unwrap().unwrap();
-        let request = SplitRequest { query_id: "q".into(), parallelism };
-        let splits = connector.splits().splits(&table.handle, &request).await.unwrap();
+    for (schema, table, parallelism) in [
+        ("tiny", "nation", 8),
+        ("tiny", "lineitem", 8),
+        ("sf1", "lineitem", 1),
+        ("sf1", "lineitem", 16),
+    ] {
+        let table = connector
+            .metadata()
+            .table(schema, table)
+            .await
+            .unwrap()
+            .unwrap();
+        let request = SplitRequest {
+            query_id: "q".into(),
+            parallelism,
+        };
+        let splits = connector
+            .splits()
+            .splits(&table.handle, &request)
+            .await
+            .unwrap();
         counts.push(splits.len());
     }
     assert_eq!(counts, [1, 3, 6, 16]);
@@ -134,7 +187,12 @@ async fn row_counts_are_the_benchmark_s() {
         ("sf1", "partsupp", Estimate::Exact(800_000)),
         ("sf20", "lineitem", Estimate::About(120_000_000)),
     ] {
-        let found = connector.metadata().table(schema, table).await.unwrap().unwrap();
+        let found = connector
+            .metadata()
+            .table(schema, table)
+            .await
+            .unwrap()
+            .unwrap();
         let statistics = connector.metadata().statistics(&found).await.unwrap();
         assert_eq!(statistics.rows, rows, "{schema}.{table}");
     }
@@ -143,23 +201,63 @@ async fn row_counts_are_the_benchmark_s() {
 #[tokio::test]
 async fn any_scale_factor_is_found_and_some_are_listed() {
     let connector = catalog(toml::from_str("schemas = ['sf3', 'tiny']").unwrap()).unwrap();
-    assert_eq!(connector.metadata().schemas().await.unwrap(), ["sf3", "tiny"]);
-    assert!(connector.metadata().table("sf0_05", "orders").await.unwrap().is_some());
-    assert!(connector.metadata().table("sf0_050", "orders").await.unwrap().is_none());
-    let wrong = catalog(toml::from_str("schemas = ['huge']").unwrap()).err().unwrap();
+    assert_eq!(
+        connector.metadata().schemas().await.unwrap(),
+        ["sf3", "tiny"]
+    );
+    assert!(
+        connector
+            .metadata()
+            .table("sf0_05", "orders")
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        connector
+            .metadata()
+            .table("sf0_050", "orders")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let wrong = catalog(toml::from_str("schemas = ['huge']").unwrap())
+        .err()
+        .unwrap();
     assert_eq!(wrong.code.code(), "F0000");
-    let unknown = catalog(toml::from_str("schema = []").unwrap()).err().unwrap();
-    assert_eq!(unknown.hint.as_deref(), Some("Perhaps you meant \"schemas\"."));
+    let unknown = catalog(toml::from_str("schema = []").unwrap())
+        .err()
+        .unwrap();
+    assert_eq!(
+        unknown.hint.as_deref(),
+        Some("Perhaps you meant \"schemas\".")
+    );
 }
 
 #[tokio::test]
 async fn text_is_varying_and_nothing_is_null() {
     let connector = catalog(toml::Table::new()).unwrap();
-    let table = connector.metadata().table("tiny", "customer").await.unwrap().unwrap();
-    let segment = table.columns.iter().find(|c| c.field.name() == "c_mktsegment").unwrap();
+    let table = connector
+        .metadata()
+        .table("tiny", "customer")
+        .await
+        .unwrap()
+        .unwrap();
+    let segment = table
+        .columns
+        .iter()
+        .find(|c| c.field.name() == "c_mktsegment")
+        .unwrap();
     assert_eq!(segment.native_type, "character varying(10)");
     assert_eq!(segment.field.data_type(), &DataType::Utf8View);
-    assert_eq!(sluice_spi::types::pg_type(&segment.field), Some("character varying(10)"));
+    assert_eq!(
+        sluice_spi::types::pg_type(&segment.field),
+        Some("character varying(10)")
+    );
     let batches = read("tiny", "customer", 1).await;
-    assert!(batches.iter().all(|b| b.columns().iter().all(|c| c.null_count() == 0)));
+    assert!(
+        batches
+            .iter()
+            .all(|b| b.columns().iter().all(|c| c.null_count() == 0))
+    );
 }

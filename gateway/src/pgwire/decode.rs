@@ -18,7 +18,7 @@ use super::types::{PgType, element_oid, field_for_oid, oid, type_name};
 use crate::session::Zone;
 
 /// Decodes one parameter. `wire` is the type that the client writes in, `target` what the engine wants.
-pub fn parameter(
+pub(super) fn parameter(
     value: Option<&[u8]>,
     format: Format,
     wire: &Field,
@@ -96,7 +96,7 @@ fn out_of_range(text: &str, type_oid: u32) -> Error {
 }
 
 /// Reads a value as the type's input function would.
-pub fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone) -> Result<ScalarValue> {
+pub(super) fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone) -> Result<ScalarValue> {
     Ok(match type_oid {
         oid::BOOL => ScalarValue::Boolean(Some(boolean(text)?)),
         oid::INT2 => {
@@ -443,7 +443,7 @@ fn list_scalar(scalars: &[ScalarValue], item: &Arc<Field>) -> ScalarValue {
 }
 
 /// Reads a value as the type's receive function would.
-pub fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Result<ScalarValue> {
+pub(super) fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Result<ScalarValue> {
     let bad = || bad_binary(type_oid);
     Ok(match type_oid {
         oid::BOOL => match bytes {

@@ -199,7 +199,8 @@ impl Connection {
         formats: &[Format],
         limit: Option<u64>,
     ) -> Result<(), Failure> {
-        self.session.entry().begin_statement(&self.current_query(name), rows.cancel.clone());
+        let text = self.current_query(name);
+        self.session.entry().begin_statement(&text, rows.cancel.clone());
         let sent = self.send_rows(&mut rows, formats, limit).await;
         match sent {
             Ok(Sent::Suspended) => {

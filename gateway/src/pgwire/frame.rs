@@ -8,17 +8,17 @@ use sluice_spi::{Error, Result, SqlState};
 
 /// A frame: its type and body.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(super) struct Frame {
     /// The message's type byte.
-    pub tag: u8,
+    pub(super) tag: u8,
     /// What follows the length.
-    pub body: Bytes,
+    pub(super) body: Bytes,
 }
 
 /// A message from a client.
 #[derive(Debug)]
 #[allow(missing_docs)]
-pub enum Message {
+pub(super) enum Message {
     Query(String),
     Parse { name: String, query: String, types: Vec<u32> },
     Bind { portal: String, statement: String, formats: Vec<i16>, parameters: Vec<Option<Bytes>>, results: Vec<i16> },
@@ -36,7 +36,7 @@ pub enum Message {
 }
 
 /// A protocol violation (08P01).
-pub fn violation(message: impl Into<String>) -> Error {
+pub(super) fn violation(message: impl Into<String>) -> Error {
     Error::new(SqlState::PROTOCOL_VIOLATION, message)
 }
 
@@ -107,17 +107,17 @@ impl Fields {
 }
 
 /// Whether PostgreSQL knows a type byte: anything else means that the stream is out of step.
-pub fn is_known(tag: u8) -> bool {
+pub(super) fn is_known(tag: u8) -> bool {
     matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'F' | b'd' | b'c' | b'f' | b'p')
 }
 
 /// Whether an error in this message is answered and the rest discarded until Sync.
-pub fn is_extended(tag: u8) -> bool {
+pub(super) fn is_extended(tag: u8) -> bool {
     matches!(tag, b'P' | b'B' | b'D' | b'E' | b'C' | b'H')
 }
 
 /// Decodes a frame.
-pub fn decode(frame: Frame) -> Result<Message> {
+pub(super) fn decode(frame: Frame) -> Result<Message> {
     let mut fields = Fields { body: frame.body };
     let message = match frame.tag {
         b'Q' => Message::Query(fields.text()?),

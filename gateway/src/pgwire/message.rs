@@ -2,7 +2,6 @@
 //! ErrorResponse or NoticeResponse.
 
 use bytes::BytesMut;
-use pgwire::messages::Message as _;
 use pgwire::messages::response::{
     CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery, TransactionStatus,
 };
@@ -15,7 +14,7 @@ use crate::session::Transaction;
 
 /// How bad an error is for the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+pub(super) enum Severity {
     /// The statement failed.
     Error,
     /// The connection ends.
@@ -58,27 +57,27 @@ fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
 }
 
 /// ErrorResponse.
-pub fn error(out: &mut Vec<u8>, error: &Error, severity: Severity) {
+pub(super) fn error(out: &mut Vec<u8>, error: &Error, severity: Severity) {
     put(out, &ErrorResponse::new(fields(error, severity)));
 }
 
 /// NoticeResponse, as a warning.
-pub fn notice(out: &mut Vec<u8>, notice: &Error) {
+pub(super) fn notice(out: &mut Vec<u8>, notice: &Error) {
     put(out, &NoticeResponse::new(fields(notice, Severity::Warning)));
 }
 
 /// CommandComplete.
-pub fn complete(out: &mut Vec<u8>, tag: &str) {
+pub(super) fn complete(out: &mut Vec<u8>, tag: &str) {
     put(out, &CommandComplete::new(tag.to_owned()));
 }
 
 /// EmptyQueryResponse.
-pub fn empty_query(out: &mut Vec<u8>) {
+pub(super) fn empty_query(out: &mut Vec<u8>) {
     put(out, &EmptyQueryResponse::new());
 }
 
 /// ReadyForQuery.
-pub fn ready(out: &mut Vec<u8>, transaction: Transaction) {
+pub(super) fn ready(out: &mut Vec<u8>, transaction: Transaction) {
     let status = match transaction {
         Transaction::Idle | Transaction::Implicit => TransactionStatus::Idle,
         Transaction::Open => TransactionStatus::Transaction,
@@ -88,23 +87,23 @@ pub fn ready(out: &mut Vec<u8>, transaction: Transaction) {
 }
 
 /// ParameterStatus.
-pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
     put(out, &ParameterStatus::new(name.to_owned(), value.to_owned()));
 }
 
 /// AuthenticationOk, AuthenticationSASL and its steps.
-pub fn authentication(out: &mut Vec<u8>, step: &Authentication) {
+pub(super) fn authentication(out: &mut Vec<u8>, step: &Authentication) {
     put(out, step);
 }
 
 /// NegotiateProtocolVersion: the newest minor version that we speak, as older servers send it, and the
 /// `_pq_.` options that we don't know.
-pub fn negotiate(out: &mut Vec<u8>, newest: i32, unknown: Vec<String>) {
+pub(super) fn negotiate(out: &mut Vec<u8>, newest: i32, unknown: Vec<String>) {
     put(out, &NegotiateProtocolVersion::new(newest, unknown));
 }
 
 /// BackendKeyData.
-pub fn backend_key(out: &mut Vec<u8>, pid: i32, secret: &[u8]) {
+pub(super) fn backend_key(out: &mut Vec<u8>, pid: i32, secret: &[u8]) {
     out.push(b'K');
     out.extend_from_slice(&(8 + secret.len() as i32).to_be_bytes());
     out.extend_from_slice(&pid.to_be_bytes());
@@ -112,7 +111,7 @@ pub fn backend_key(out: &mut Vec<u8>, pid: i32, secret: &[u8]) {
 }
 
 /// RowDescription. Columns are results of queries here: no table, no attribute number.
-pub fn row_description(out: &mut Vec<u8>, columns: &[(String, PgType, Format)]) {
+pub(super) fn row_description(out: &mut Vec<u8>, columns: &[(String, PgType, Format)]) {
     let start = out.len();
     out.extend_from_slice(&[b'T', 0, 0, 0, 0]);
     out.extend_from_slice(&(columns.len() as i16).to_be_bytes());
@@ -130,7 +129,7 @@ pub fn row_description(out: &mut Vec<u8>, columns: &[(String, PgType, Format)]) 
 }
 
 /// ParameterDescription.
-pub fn parameter_description(out: &mut Vec<u8>, types: &[u32]) {
+pub(super) fn parameter_description(out: &mut Vec<u8>, types: &[u32]) {
     out.push(b't');
     out.extend_from_slice(&(6 + 4 * types.len() as i32).to_be_bytes());
     out.extend_from_slice(&(types.len() as u16).to_be_bytes());
@@ -141,16 +140,16 @@ pub fn parameter_description(out: &mut Vec<u8>, types: &[u32]) {
 
 /// A message without a body: ParseComplete `1`, BindComplete `2`, CloseComplete `3`, NoData `n`,
 /// PortalSuspended `s`.
-pub fn bare(out: &mut Vec<u8>, tag: u8) {
+pub(super) fn bare(out: &mut Vec<u8>, tag: u8) {
     out.extend_from_slice(&[tag, 0, 0, 0, 4]);
 }
 
 /// 57014, in PostgreSQL's words.
-pub fn canceled() -> Error {
+pub(super) fn canceled() -> Error {
     Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
 }
 
 /// 57P01, in PostgreSQL's words.
-pub fn shut_down() -> Error {
+pub(super) fn shut_down() -> Error {
     Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }

@@ -21,7 +21,7 @@ const KEEP_BYTES: usize = 1024 * 1024;
 
 /// The client is gone: nobody is left to tell.
 #[derive(Debug)]
-pub struct Gone;
+pub(super) struct Gone;
 
 impl From<io::Error> for Gone {
     fn from(_: io::Error) -> Self {
@@ -31,7 +31,7 @@ impl From<io::Error> for Gone {
 
 /// Why no frame came.
 #[derive(Debug)]
-pub enum NoFrame {
+pub(super) enum NoFrame {
     /// The client closed the connection, or it broke.
     Gone,
     /// What it sent is no frame: the stream cannot be followed any more.
@@ -44,22 +44,22 @@ type Reader = Box<dyn AsyncRead + Send + Unpin>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A connection.
-pub struct Wire {
+pub(super) struct Wire {
     reader: Reader,
     writer: Writer,
     input: BytesMut,
     /// What is to be sent.
-    pub out: Vec<u8>,
+    pub(super) out: Vec<u8>,
 }
 
 impl Wire {
     /// Over the two halves of a stream.
-    pub fn new(reader: Reader, writer: Writer) -> Self {
+    pub(super) fn new(reader: Reader, writer: Writer) -> Self {
         Wire { reader, writer, input: BytesMut::with_capacity(8 * 1024), out: Vec::with_capacity(8 * 1024) }
     }
 
     /// Whether a whole or partial message waits already.
-    pub fn has_input(&self) -> bool {
+    pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
 
@@ -72,7 +72,7 @@ impl Wire {
     }
 
     /// A startup packet's body: a length, then what it counts. Cancel-safe.
-    pub async fn startup_packet(&mut self, max: usize) -> Result<BytesMut, NoFrame> {
+    pub(super) async fn startup_packet(&mut self, max: usize) -> Result<BytesMut, NoFrame> {
         loop {
             if let Some(mut head) = self.input.get(..4) {
                 let length = head.get_u32() as usize;
@@ -90,7 +90,7 @@ impl Wire {
     }
 
     /// The next frame, of at most `max` bytes. Cancel-safe.
-    pub async fn frame(&mut self, max: usize) -> Result<Frame, NoFrame> {
+    pub(super) async fn frame(&mut self, max: usize) -> Result<Frame, NoFrame> {
         loop {
             if let Some(mut head) = self.input.get(..5) {
                 let tag = head.get_u8();
@@ -117,7 +117,7 @@ impl Wire {
     }
 
     /// Runs a future to its end while the client is there.
-    pub async fn watch<F: Future>(&mut self, future: F) -> Result<F::Output, Gone> {
+    pub(super) async fn watch<F: Future>(&mut self, future: F) -> Result<F::Output, Gone> {
         tokio::select! {
             biased;
             output = future => Ok(output),
@@ -126,7 +126,7 @@ impl Wire {
     }
 
     /// Sends what is buffered, reading ahead while the client is slow to take it.
-    pub async fn flush(&mut self) -> Result<(), Gone> {
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Wire {
     }
 
     /// Sends what is buffered and then `chunk`, without copying it.
-    pub async fn send_chunk(&mut self, chunk: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn send_chunk(&mut self, chunk: &[u8]) -> Result<(), Gone> {
         self.flush().await?;
         let Wire { reader, writer, input, .. } = self;
         tokio::select! {
@@ -155,7 +155,7 @@ impl Wire {
     }
 
     /// Sends the last words, without waiting for a client that doesn't read.
-    pub async fn close(mut self, patience: std::time::Duration) {
+    pub(super) async fn close(mut self, patience: std::time::Duration) {
         let _ = tokio::time::timeout(patience, async {
             let _ = self.flush().await;
             let _ = self.writer.shutdown().await;
@@ -164,7 +164,7 @@ impl Wire {
     }
 
     /// Puts bytes back that were read before there was a buffer.
-    pub fn unread(&mut self, bytes: &[u8]) {
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
     }
 }

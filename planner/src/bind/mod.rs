@@ -9,7 +9,7 @@ mod provider;
 mod types;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
@@ -41,6 +41,17 @@ pub struct BoundStatement {
     pub bound_at: Instant,
     /// True where the plan has to run in the coordinator's process (it reads virtual tables).
     pub(crate) local_only: bool,
+}
+
+/// For how long a plan over the session's own tables is believed: they change with every statement, and a
+/// client that prepares and runs at once must not pay twice.
+const VIRTUAL_TTL: Duration = Duration::from_millis(500);
+
+impl BoundStatement {
+    /// True where its names were looked up too long ago to be believed.
+    pub fn must_be_bound_again(&self, ttl: Duration) -> bool {
+        self.bound_at.elapsed() > if self.local_only { VIRTUAL_TTL.min(ttl) } else { ttl }
+    }
 }
 
 /// What a statement does.
@@ -192,6 +203,7 @@ impl Planner {
         let native = passthrough::resolve(self, &mut statement).await?;
         let tables = names::resolve(self, session, &statement, native).await?;
         let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
+        let plan = session.virtual_tables.finish(plan)?;
         let parameters = parameter_fields(&plan, parameter_types)?;
         let local_only = tables.has_virtual;
         let (kind, output) = self.classify(state, session, plan)?;

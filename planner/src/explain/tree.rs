@@ -7,7 +7,7 @@ use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use datafusion_distributed::{
-    DistributedExec, DistributedLeafExec, NetworkBoundaryExt, NetworkBroadcastExec,
+    DistributedExec, DistributedLeafExec, MaybeEncoded, NetworkBoundaryExt, NetworkBroadcastExec,
     NetworkCoalesceExec, NetworkShuffleExec, ProducerHead,
 };
 use sluice_spi::Result;
@@ -116,7 +116,7 @@ fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, us
     } else if plan.is::<NetworkShuffleExec>() {
         let head = boundary.producer_head(1).map_err(engine_error)?;
         let partitioning = match head {
-            ProducerHead::RepartitionExec { partitioning } => partitioning.try_decoded().ok(),
+            ProducerHead::RepartitionExec { partitioning: MaybeEncoded::Decoded(keys) } => Some(keys),
             _ => None,
         };
         match partitioning.as_ref().unwrap_or(plan.output_partitioning()) {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use clap::{Parser, ValueEnum};
@@ -98,16 +99,29 @@ async fn main() -> Outcome<()> {
 
 /// The tpch connector's name for a scale factor.
 fn schema_name(scale: f64) -> String {
-    if scale == 0.01 { "tiny".into() } else { format!("sf{}", scale.to_string().replace('.', "_")) }
+    if scale == 0.01 {
+        "tiny".into()
+    } else {
+        format!("sf{}", scale.to_string().replace('.', "_"))
+    }
 }
 
 async fn write_tpch(arguments: &Arguments, scale: f64) -> Outcome<()> {
-    let context = ConnectorContext { catalog: "tpch".into(), config_dir: None };
+    let context = ConnectorContext {
+        catalog: "tpch".into(),
+        config_dir: None,
+    };
     let connector = TpchFactory.create(context, toml::Table::new())?;
     let schema = schema_name(scale);
     let mut names = arguments.tables.clone();
     if names.is_empty() {
-        names = connector.metadata().tables(&schema).await?.into_iter().map(|table| table.name).collect();
+        names = connector
+            .metadata()
+            .tables(&schema)
+            .await?
+            .into_iter()
+            .map(|table| table.name)
+            .collect();
     } else if arguments.also_small {
         names.extend(SMALL_TABLES.map(str::to_owned));
         names.sort_unstable();
@@ -122,9 +136,12 @@ async fn write_tpch(arguments: &Arguments, scale: f64) -> Outcome<()> {
             .table(&schema, &name)
             .await?
             .ok_or_else(|| format!("TPC-H has no table \"{name}\" in \"{schema}\""))?;
-        appear(&arguments.out.join(&schema).join(&name), async |folder: PathBuf| {
-            write_table(&connector, Arc::new(table), folder, arguments.format).await
-        })
+        appear(
+            &arguments.out.join(&schema).join(&name),
+            async |folder: PathBuf| {
+                write_table(&connector, Arc::new(table), folder, arguments.format).await
+            },
+        )
         .await?;
     }
     Ok(())
@@ -157,7 +174,10 @@ async fn write_table(
     folder: PathBuf,
     format: Format,
 ) -> Outcome<u64> {
-    let request = SplitRequest { query_id: "sample-data".into(), parallelism: FILES };
+    let request = SplitRequest {
+        query_id: "sample-data".into(),
+        parallelism: FILES,
+    };
     let splits = connector.splits().splits(&table.handle, &request).await?;
     let at_once = std::thread::available_parallelism()?.get();
     let mut rows = 0;
@@ -169,7 +189,13 @@ async fn write_table(
             rows += done??;
         }
         let file = folder.join(format!("part-{number}.{}", format.extension()));
-        writers.spawn(write_split(connector.clone(), table.clone(), split, file, format));
+        writers.spawn(write_split(
+            connector.clone(),
+            table.clone(),
+            split,
+            file,
+            format,
+        ));
     }
     while let Some(done) = writers.join_next().await {
         rows += done??;
@@ -232,11 +258,16 @@ impl TableWriter {
                     .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
                     .build();
                 // Files as any other program writes them: no Arrow schema, no tags of ours.
-                let options =
-                    ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+                let options = ArrowWriterOptions::new()
+                    .with_properties(properties)
+                    .with_skip_arrow_metadata(true);
                 TableWriter::Parquet(ArrowWriter::try_new_with_options(file, schema, options)?)
             }
-            Format::Csv => TableWriter::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(file)),
+            Format::Csv => TableWriter::Csv(
+                arrow::csv::WriterBuilder::new()
+                    .with_header(true)
+                    .build(file),
+            ),
             Format::Json => TableWriter::Json(arrow::json::LineDelimitedWriter::new(file)),
         })
     }
@@ -318,11 +349,18 @@ fn write_demo(out: &Path) -> Outcome<()> {
         fs::create_dir_all(&folder)?;
         let batch = hits(day)?;
         rows += batch.num_rows();
-        let mut writer = TableWriter::create(&folder.join("part-0.parquet"), Format::Parquet, batch.schema())?;
+        let mut writer = TableWriter::create(
+            &folder.join("part-0.parquet"),
+            Format::Parquet,
+            batch.schema(),
+        )?;
         writer.write(&batch)?;
         writer.finish()?;
     }
-    println!("{}: ref.segments 5, web.visits {VISITS}, web.hits {rows} rows", out.display());
+    println!(
+        "{}: ref.segments 5, web.visits {VISITS}, web.hits {rows} rows",
+        out.display()
+    );
     Ok(())
 }
 
@@ -332,26 +370,36 @@ fn hits(day: i64) -> Outcome<RecordBatch> {
     let utc: Arc<str> = "UTC".into();
     let schema = Schema::new(vec![
         Field::new("hit_id", DataType::Int64, false),
-        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some(utc.clone())), false),
+        Field::new(
+            "at",
+            DataType::Timestamp(TimeUnit::Microsecond, Some(utc.clone())),
+            false,
+        ),
         Field::new("customer_key", DataType::Int64, true),
         Field::new("path", DataType::Utf8, false),
         Field::new("status", DataType::Int32, false),
         Field::new("milliseconds", DataType::Float64, false),
     ]);
     let midnight = FIRST_DAY_SECONDS + day * 86_400;
-    let at = ids().map(|id| (midnight + (id % HITS_PER_DAY * 43) as i64) * 1_000_000 + draw(id * 7, 1_000_000) as i64);
+    let at = ids().map(|id| {
+        (midnight + (id % HITS_PER_DAY * 43) as i64) * 1_000_000 + draw(id * 7, 1_000_000) as i64
+    });
     let paths = ["/", "/search", "/cart", "/orders", "/help", "/item"];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(ids().map(|id| id as i64 + 1))),
         Arc::new(TimestampMicrosecondArray::from_iter_values(at).with_timezone(utc)),
-        Arc::new(Int64Array::from_iter(
-            ids().map(|id| (draw(id * 7 + 1, 5) > 0).then(|| 1 + draw(id * 7 + 2, CUSTOMERS) as i64)),
+        Arc::new(Int64Array::from_iter(ids().map(|id| {
+            (draw(id * 7 + 1, 5) > 0).then(|| 1 + draw(id * 7 + 2, CUSTOMERS) as i64)
+        }))),
+        Arc::new(StringArray::from_iter_values(
+            ids().map(|id| paths[draw(id * 7 + 3, 6) as usize]),
         )),
-        Arc::new(StringArray::from_iter_values(ids().map(|id| paths[draw(id * 7 + 3, 6) as usize]))),
-        Arc::new(Int32Array::from_iter_values(
-            ids().map(|id| [200, 200, 200, 200, 304, 404, 500][draw(id * 7 + 4, 7) as usize]),
+        Arc::new(Int32Array::from_iter_values(ids().map(|id| {
+            [200, 200, 200, 200, 304, 404, 500][draw(id * 7 + 4, 7) as usize]
+        }))),
+        Arc::new(Float64Array::from_iter_values(
+            ids().map(|id| draw(id * 7 + 5, 100_000) as f64 / 100.0),
         )),
-        Arc::new(Float64Array::from_iter_values(ids().map(|id| draw(id * 7 + 5, 100_000) as f64 / 100.0))),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }

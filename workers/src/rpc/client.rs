@@ -39,9 +39,13 @@ pub(crate) struct Secret(HeaderValue);
 
 impl Secret {
     pub(crate) fn new(secret: &sluice_spi::Secret<String>) -> Result<Self> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| {
-            Error::new(SqlState::CONFIG_FILE_ERROR, "rpc.secret: only visible ASCII characters are allowed")
-        })?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| {
+                Error::new(
+                    SqlState::CONFIG_FILE_ERROR,
+                    "rpc.secret: only visible ASCII characters are allowed",
+                )
+            })?;
         value.set_sensitive(true);
         Ok(Secret(value))
     }
@@ -69,7 +73,9 @@ impl Service<HttpRequest<Body>> for SecretChannel {
 
     fn call(&mut self, mut request: HttpRequest<Body>) -> Self::Future {
         if let Some(Secret(value)) = &self.secret {
-            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+            request
+                .headers_mut()
+                .insert(header::AUTHORIZATION, value.clone());
         }
         Service::call(&mut self.channel, request)
     }
@@ -82,7 +88,10 @@ pub(crate) async fn connect(
     secret: Option<Secret>,
 ) -> std::result::Result<SecretChannel, String> {
     if url.scheme() != "http" {
-        return Err(format!("only http:// addresses are supported, not \"{}\"", display_url(url)));
+        return Err(format!(
+            "only http:// addresses are supported, not \"{}\"",
+            display_url(url)
+        ));
     }
     let endpoint = Endpoint::from_shared(url.to_string())
         .map_err(|e| format!("\"{url}\" is not an address: {e}"))?
@@ -95,11 +104,16 @@ pub(crate) async fn connect(
     // Opened over there, so that the connection's own tasks, now and after each reconnect, run on the
     // threads that only answer. The timeout also bounds the HTTP/2 handshake, which the connect timeout
     // does not cover.
-    let opening = rpc.handle().spawn(async move { tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await });
+    let opening = rpc
+        .handle()
+        .spawn(async move { tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await });
     match AbortOnDropHandle::new(opening).await {
         Ok(Ok(Ok(channel))) => Ok(SecretChannel { channel, secret }),
         Ok(Ok(Err(e))) => Err(causes(&e)),
-        Ok(Err(_)) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+        Ok(Err(_)) => Err(format!(
+            "no connection within {} s",
+            CONNECT_TIMEOUT.as_secs()
+        )),
         Err(e) => Err(format!("the connection's task ended: {e}")),
     }
 }
@@ -110,10 +124,15 @@ pub(crate) async fn attend(
     says: impl Stream<Item = FromWorker> + Send + 'static,
 ) -> std::result::Result<Streaming<ToWorker>, Status> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.ready().await.map_err(|e| Status::unavailable(causes(&e)))?;
+    grpc.ready()
+        .await
+        .map_err(|e| Status::unavailable(causes(&e)))?;
     let codec = JsonCodec::<FromWorker, ToWorker>::default();
     let path = PathAndQuery::from_static(ATTEND_PATH);
-    Ok(grpc.streaming(Request::new(says), path, codec).await?.into_inner())
+    Ok(grpc
+        .streaming(Request::new(says), path, codec)
+        .await?
+        .into_inner())
 }
 
 /// An error with its causes: the outermost alone only says "transport error".

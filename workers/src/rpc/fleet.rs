@@ -40,7 +40,10 @@ pub(crate) struct FleetService {
 
 impl FleetService {
     pub(crate) fn new(membership: Arc<Membership>, shutdown: CancellationToken) -> Self {
-        FleetService { membership, shutdown }
+        FleetService {
+            membership,
+            shutdown,
+        }
     }
 }
 
@@ -78,7 +81,10 @@ impl StreamingService<FromWorker> for Attend {
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<FromWorker>>) -> Self::Future {
-        let FleetService { membership, shutdown } = self.0.clone();
+        let FleetService {
+            membership,
+            shutdown,
+        } = self.0.clone();
         let (says, answers) = mpsc::channel(MESSAGES_WAITING_MAX);
         // Ends with the worker's stream, with its silence, or with the server.
         tokio::spawn(async move {
@@ -88,7 +94,9 @@ impl StreamingService<FromWorker> for Attend {
                 () = shutdown.cancelled() => {}
             }
         });
-        Box::pin(std::future::ready(Ok(Response::new(ReceiverStream::new(answers)))))
+        Box::pin(std::future::ready(Ok(Response::new(ReceiverStream::new(
+            answers,
+        )))))
     }
 }
 
@@ -97,7 +105,9 @@ async fn listen(
     mut hears: Streaming<FromWorker>,
     says: mpsc::Sender<Result<ToWorker, Status>>,
 ) {
-    let Ok(Ok(Some(FromWorker::Register(registration)))) = timeout(REGISTER_WITHIN, hears.message()).await else {
+    let Ok(Ok(Some(FromWorker::Register(registration)))) =
+        timeout(REGISTER_WITHIN, hears.message()).await
+    else {
         return;
     };
     let seat = match membership.register(registration, says.clone()) {

@@ -35,17 +35,29 @@ pub(crate) struct Guarded<S> {
 impl<S> Guarded<S> {
     /// Guards a service that answers on the RPC threads.
     pub(crate) fn new(inner: S, secret: Option<Secret>) -> Self {
-        Guarded { inner, secret, worker: None }
+        Guarded {
+            inner,
+            secret,
+            worker: None,
+        }
     }
 
     /// Guards the worker's service: its work goes to the threads that run queries.
     pub(crate) fn worker(inner: S, secret: Option<Secret>, worker: Arc<WorkerService>) -> Self {
-        Guarded { inner, secret, worker: Some(worker) }
+        Guarded {
+            inner,
+            secret,
+            worker: Some(worker),
+        }
     }
 
     fn is_known(&self, headers: &HeaderMap) -> bool {
-        let Some(secret) = &self.secret else { return true };
-        let shown = headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        let Some(secret) = &self.secret else {
+            return true;
+        };
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .map_or(&b""[..], |value| value.as_bytes());
         // Takes the same time wherever the first wrong byte is.
         bool::from(shown.ct_eq(secret.as_bytes()))
     }
@@ -57,7 +69,10 @@ impl<S: NamedService> NamedService for Guarded<S> {
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -70,7 +85,9 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if !self.is_known(request.headers()) {
-            return refuse(Status::unauthenticated("the rpc secret is missing or wrong"));
+            return refuse(Status::unauthenticated(
+                "the rpc secret is missing or wrong",
+            ));
         }
         // Handlers see the headers; the secret is none of theirs.
         request.headers_mut().remove(header::AUTHORIZATION);
@@ -82,7 +99,11 @@ where
         if brings_plan && worker.refuses_tasks() {
             return refuse(Status::failed_precondition("it is draining"));
         }
-        let task = if brings_plan { TaskId::read(request.headers()) } else { None };
+        let task = if brings_plan {
+            TaskId::read(request.headers())
+        } else {
+            None
+        };
         let tracker = Arc::clone(worker.tracker());
         let answering = worker.compute().spawn(self.inner.call(request));
         Box::pin(async move {
@@ -92,7 +113,12 @@ where
                 Err(e) => Status::internal(format!("the task's handler ended: {e}")).into_http(),
             };
             Ok(match close {
-                Some(close) => response.map(|inner| Body::new(ClosingBody { inner, _close: close })),
+                Some(close) => response.map(|inner| {
+                    Body::new(ClosingBody {
+                        inner,
+                        _close: close,
+                    })
+                }),
                 None => response,
             })
         })

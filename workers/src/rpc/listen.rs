@@ -16,18 +16,34 @@ pub fn bind(config: &RpcConfig) -> Result<TcpListener> {
     let addresses: Vec<SocketAddr> = config
         .listen
         .to_socket_addrs()
-        .map_err(|e| config_error(format!("rpc.listen: \"{}\" is not an address: {e}", config.listen)))?
+        .map_err(|e| {
+            config_error(format!(
+                "rpc.listen: \"{}\" is not an address: {e}",
+                config.listen
+            ))
+        })?
         .collect();
     let open = addresses.iter().find(|address| !address.ip().is_loopback());
     if let (Some(address), None) = (open, &config.secret) {
-        return Err(config_error(format!("rpc.listen: {address} is not loopback, and rpc.secret is not set"))
-            .with_hint("Set the same rpc.secret in every process of the fleet, or listen on 127.0.0.1."));
+        return Err(config_error(format!(
+            "rpc.listen: {address} is not loopback, and rpc.secret is not set"
+        ))
+        .with_hint(
+            "Set the same rpc.secret in every process of the fleet, or listen on 127.0.0.1.",
+        ));
     }
-    if config.secret.as_ref().is_some_and(|secret| secret.expose().is_empty()) {
+    if config
+        .secret
+        .as_ref()
+        .is_some_and(|secret| secret.expose().is_empty())
+    {
         return Err(config_error("rpc.secret is empty".to_owned()));
     }
     TcpListener::bind(addresses.as_slice()).map_err(|e| {
-        Error::new(SqlState::IO_ERROR, format!("could not listen on {} (rpc.listen): {e}", config.listen))
+        Error::new(
+            SqlState::IO_ERROR,
+            format!("could not listen on {} (rpc.listen): {e}", config.listen),
+        )
     })
 }
 
@@ -40,8 +56,11 @@ pub fn advertised_url(config: &RpcConfig, local: SocketAddr) -> Result<Url> {
         }
         None => local.to_string(),
     };
-    Url::parse(&format!("http://{host_port}"))
-        .map_err(|e| config_error(format!("rpc.advertise: \"{host_port}\" is not HOST:PORT: {e}")))
+    Url::parse(&format!("http://{host_port}")).map_err(|e| {
+        config_error(format!(
+            "rpc.advertise: \"{host_port}\" is not HOST:PORT: {e}"
+        ))
+    })
 }
 
 fn default_route_address() -> Option<IpAddr> {
@@ -62,10 +81,16 @@ mod tests {
 
     #[test]
     fn an_open_port_needs_a_secret() {
-        let open = RpcConfig { listen: "0.0.0.0:0".to_owned(), ..Default::default() };
+        let open = RpcConfig {
+            listen: "0.0.0.0:0".to_owned(),
+            ..Default::default()
+        };
         let error = bind(&open).unwrap_err();
         assert!(error.message.contains("rpc.secret is not set"), "{error}");
-        let guarded = RpcConfig { secret: Some(Secret::new("s".to_owned())), ..open };
+        let guarded = RpcConfig {
+            secret: Some(Secret::new("s".to_owned())),
+            ..open
+        };
         let listener = bind(&guarded).unwrap();
         let url = advertised_url(&guarded, listener.local_addr().unwrap()).unwrap();
         assert_eq!(url.port(), Some(listener.local_addr().unwrap().port()));
@@ -73,7 +98,10 @@ mod tests {
 
     #[test]
     fn an_advertised_address_wins() {
-        let config = RpcConfig { advertise: Some("worker-1:9480".to_owned()), ..Default::default() };
+        let config = RpcConfig {
+            advertise: Some("worker-1:9480".to_owned()),
+            ..Default::default()
+        };
         let url = advertised_url(&config, ([0, 0, 0, 0], 1).into()).unwrap();
         assert_eq!(url.as_str(), "http://worker-1:9480/");
     }

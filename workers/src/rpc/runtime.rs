@@ -31,8 +31,16 @@ impl RpcRuntime {
             .thread_name("sluice-rpc")
             .enable_all()
             .build()
-            .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not start the rpc threads: {e}")))?;
-        Ok(Arc::new(RpcRuntime { handle: runtime.handle().clone(), runtime: Some(runtime) }))
+            .map_err(|e| {
+                Error::new(
+                    SqlState::IO_ERROR,
+                    format!("could not start the rpc threads: {e}"),
+                )
+            })?;
+        Ok(Arc::new(RpcRuntime {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        }))
     }
 
     /// Where RPC work is spawned.

@@ -49,8 +49,13 @@ pub struct RpcServer {
 
 impl RpcServer {
     /// Serves on a listener opened by [`crate::bind`].
-    pub fn start(rpc: &Arc<RpcRuntime>, listener: TcpListener, options: RpcOptions) -> Result<Self> {
-        let io_error = |e: std::io::Error| Error::new(SqlState::IO_ERROR, format!("rpc listener: {e}"));
+    pub fn start(
+        rpc: &Arc<RpcRuntime>,
+        listener: TcpListener,
+        options: RpcOptions,
+    ) -> Result<Self> {
+        let io_error =
+            |e: std::io::Error| Error::new(SqlState::IO_ERROR, format!("rpc listener: {e}"));
         let local_addr = listener.local_addr().map_err(io_error)?;
         listener.set_nonblocking(true).map_err(io_error)?;
         let listener = {
@@ -62,7 +67,10 @@ impl RpcServer {
         let shutdown = CancellationToken::new();
 
         let fleet = options.membership.map(|membership| {
-            Guarded::new(FleetService::new(membership, shutdown.child_token()), secret.clone())
+            Guarded::new(
+                FleetService::new(membership, shutdown.child_token()),
+                secret.clone(),
+            )
         });
         let worker = options.worker.map(|worker| {
             let service = worker.worker().clone().into_worker_server();
@@ -76,8 +84,14 @@ impl RpcServer {
             .add_optional_service(worker);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = shutdown.clone().cancelled_owned();
-        let serving = rpc.handle().spawn(router.serve_with_incoming_shutdown(incoming, stop));
-        Ok(RpcServer { local_addr, shutdown, serving: AbortOnDropHandle::new(serving) })
+        let serving = rpc
+            .handle()
+            .spawn(router.serve_with_incoming_shutdown(incoming, stop));
+        Ok(RpcServer {
+            local_addr,
+            shutdown,
+            serving: AbortOnDropHandle::new(serving),
+        })
     }
 
     /// Where it listens.

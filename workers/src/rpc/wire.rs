@@ -40,6 +40,7 @@ pub(crate) enum FromWorker {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Registration {
     pub(crate) worker_id: String,
+    #[serde(with = "crate::text")]
     pub(crate) url: Url,
     pub(crate) build_id: String,
     pub(crate) started_micros: i64,

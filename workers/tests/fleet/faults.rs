@@ -19,14 +19,26 @@ const SHORT: &str = "SELECT k, count(*) FROM t GROUP BY k";
 /// The longest time from a fault to the client's error.
 const NOTICED_WITHIN: Duration = Duration::from_secs(6);
 
-async fn run(coordinator: &Coordinator, table: &Table, sql: &str) -> Result<usize, DataFusionError> {
-    let ctx = coordinator.session(coordinator.membership.resolver(None), "q", table).await;
+async fn run(
+    coordinator: &Coordinator,
+    table: &Table,
+    sql: &str,
+) -> Result<usize, DataFusionError> {
+    let ctx = coordinator
+        .session(coordinator.membership.resolver(None), "q", table)
+        .await;
     let plan = ctx.sql(sql).await?.create_physical_plan().await?;
-    Ok(collect(plan, ctx.task_ctx()).await?.iter().map(|batch| batch.num_rows()).sum())
+    Ok(collect(plan, ctx.task_ctx())
+        .await?
+        .iter()
+        .map(|batch| batch.num_rows())
+        .sum())
 }
 
 /// Two worker processes, an endless query on both, and a fault in the first.
-async fn fail_during_query(signal: &str) -> (Coordinator, [WorkerProcess; 2], Table, Duration, Error) {
+async fn fail_during_query(
+    signal: &str,
+) -> (Coordinator, [WorkerProcess; 2], Table, Duration, Error) {
     let table = Table::new(4, 50_000);
     let coordinator = Coordinator::start(None, false);
     let victim = WorkerProcess::start(&coordinator.url, "victim");
@@ -38,11 +50,16 @@ async fn fail_during_query(signal: &str) -> (Coordinator, [WorkerProcess; 2], Ta
     let fault = async {
         let runs = |id: &str| {
             let tasks = coordinator.membership.tasks();
-            tasks.iter().any(|task| task.worker_id == id && task.state == TaskState::Running)
+            tasks
+                .iter()
+                .any(|task| task.worker_id == id && task.state == TaskState::Running)
         };
         let started = Instant::now();
         while !(runs("victim") && runs("other")) {
-            assert!(started.elapsed() < Duration::from_secs(10), "the query never ran on both workers");
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "the query never ran on both workers"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -60,7 +77,9 @@ async fn fail_during_query(signal: &str) -> (Coordinator, [WorkerProcess; 2], Ta
 fn blames(error: &Error, coordinator: &Coordinator, id: &str) -> bool {
     let workers = coordinator.membership.workers();
     let url = failed_worker(error).unwrap_or_else(|| panic!("{error:?}"));
-    workers.iter().any(|worker| worker.id == id && worker.url == url)
+    workers
+        .iter()
+        .any(|worker| worker.id == id && worker.url == url)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +110,10 @@ async fn a_stopped_worker_ends_the_query_and_comes_back() {
 async fn nothing_runs(coordinator: &Coordinator) {
     let started = Instant::now();
     loop {
-        coordinator.membership.refresh_tasks(Duration::from_secs(1)).await;
+        coordinator
+            .membership
+            .refresh_tasks(Duration::from_secs(1))
+            .await;
         let tasks = coordinator.membership.tasks();
         if tasks.iter().all(|task| task.state != TaskState::Running) {
             return;
@@ -114,7 +136,13 @@ async fn run_on(url: Url) -> (Duration, Error) {
     let table = Table::new(4, 100);
     let coordinator = Coordinator::start(None, false);
     let ctx = coordinator.session(Only(url), "q", &table).await;
-    let plan = ctx.sql(SHORT).await.unwrap().create_physical_plan().await.unwrap();
+    let plan = ctx
+        .sql(SHORT)
+        .await
+        .unwrap()
+        .create_physical_plan()
+        .await
+        .unwrap();
     let started = Instant::now();
     let text = collect(plan, ctx.task_ctx()).await.unwrap_err().to_string();
     let took = started.elapsed();
@@ -142,7 +170,10 @@ async fn a_peer_that_never_answers_is_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_is_not_there_is_noticed() {
     // Bound and dropped: nobody listens there.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let url = Url::parse(&format!("http://{address}")).unwrap();
     let (took, error) = run_on(url.clone()).await;
     assert!(took < NOTICED_WITHIN, "{took:?}");

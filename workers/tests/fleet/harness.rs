@@ -13,7 +13,7 @@ use datafusion_distributed::{DistributedExt, SessionStateBuilderExt, WorkerResol
 use parquet::arrow::ArrowWriter;
 use sluice_spi::{Result, Secret};
 use sluice_workers::{
-    Agent, MemoryConfig, Membership, RpcConfig, RpcOptions, RpcRuntime, RpcServer, WorkerChannels,
+    Agent, Membership, MemoryConfig, RpcConfig, RpcOptions, RpcRuntime, RpcServer, WorkerChannels,
     WorkerInfo, WorkerOptions, WorkerService, advertised_url, bind, query_headers, runtime_env,
 };
 use tokio_util::sync::CancellationToken;
@@ -62,18 +62,32 @@ impl Coordinator {
             secret: config.secret.clone(),
         };
         let server = RpcServer::start(&rpc, listener, options).unwrap();
-        Coordinator { membership, channels, url, embedded: worker, _server: server, _rpc: rpc }
+        Coordinator {
+            membership,
+            channels,
+            url,
+            embedded: worker,
+            _server: server,
+            _rpc: rpc,
+        }
     }
 
     /// Waits until the workers are as wanted.
-    pub(crate) async fn wait(&self, what: &str, wanted: impl Fn(&[WorkerInfo]) -> bool) -> Vec<WorkerInfo> {
+    pub(crate) async fn wait(
+        &self,
+        what: &str,
+        wanted: impl Fn(&[WorkerInfo]) -> bool,
+    ) -> Vec<WorkerInfo> {
         let started = Instant::now();
         loop {
             let workers = self.membership.workers();
             if wanted(&workers) {
                 return workers;
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "waited for {what}: {workers:#?}");
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "waited for {what}: {workers:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -81,7 +95,8 @@ impl Coordinator {
     /// Waits until `count` workers can be given tasks.
     pub(crate) async fn wait_healthy(&self, count: usize) {
         let what = format!("{count} healthy workers");
-        self.wait(&what, |_| self.membership.healthy_count() == count).await;
+        self.wait(&what, |_| self.membership.healthy_count() == count)
+            .await;
     }
 
     /// A session that plans onto these workers and reads the table `t`.
@@ -105,14 +120,15 @@ impl Coordinator {
             .unwrap()
             .build();
         let ctx = SessionContext::new_with_state(state);
-        ctx.register_parquet("t", table.path(), ParquetReadOptions::default()).await.unwrap();
+        ctx.register_parquet("t", table.path(), ParquetReadOptions::default())
+            .await
+            .unwrap();
         ctx
     }
 }
 
 /// A worker inside of the test's process, with its own port, connections and agent.
 pub(crate) struct WorkerNode {
-    pub(crate) service: Arc<WorkerService>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) agent: tokio::task::JoinHandle<Result<()>>,
     pub(crate) url: Url,
@@ -136,9 +152,22 @@ impl WorkerNode {
         let server = RpcServer::start(&rpc, listener, options).unwrap();
         let shutdown = CancellationToken::new();
         let grace = Duration::from_secs(5);
-        let agent = Agent::new(coordinator.clone(), url.clone(), &service, &rpc, &config, grace);
+        let agent = Agent::new(
+            coordinator.clone(),
+            url.clone(),
+            &service,
+            &rpc,
+            &config,
+            grace,
+        );
         let agent = tokio::spawn(agent.run(shutdown.clone(), CancellationToken::new()));
-        WorkerNode { service, shutdown, agent, url, _server: server, _rpc: rpc }
+        WorkerNode {
+            shutdown,
+            agent,
+            url,
+            _server: server,
+            _rpc: rpc,
+        }
     }
 }
 
@@ -164,11 +193,14 @@ impl Table {
             Field::new("v", DataType::Int64, false),
         ]));
         for file in 0..files {
-            let values = Int64Array::from_iter_values(file * rows_per_file..(file + 1) * rows_per_file);
+            let values =
+                Int64Array::from_iter_values(file * rows_per_file..(file + 1) * rows_per_file);
             let keys = Int64Array::from_iter_values(values.values().iter().map(|v| v % 10));
             let batch =
-                RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(keys), Arc::new(values)]).unwrap();
-            let target = std::fs::File::create(folder.path().join(format!("{file}.parquet"))).unwrap();
+                RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(keys), Arc::new(values)])
+                    .unwrap();
+            let target =
+                std::fs::File::create(folder.path().join(format!("{file}.parquet"))).unwrap();
             let mut writer = ArrowWriter::try_new(target, Arc::clone(&schema), None).unwrap();
             writer.write(&batch).unwrap();
             writer.close().unwrap();
@@ -202,7 +234,10 @@ impl WorkerProcess {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }
@@ -218,7 +253,9 @@ impl Drop for WorkerProcess {
 /// The body of a [`WorkerProcess`]; passes at once when it is run as a test.
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_process() {
-    let Ok(coordinator) = std::env::var(COORDINATOR_VARIABLE) else { return };
+    let Ok(coordinator) = std::env::var(COORDINATOR_VARIABLE) else {
+        return;
+    };
     let id = std::env::var(ID_VARIABLE).unwrap();
     let node = WorkerNode::start(&Url::parse(&coordinator).unwrap(), &id, BUILD, None);
     node.agent.await.unwrap().unwrap();

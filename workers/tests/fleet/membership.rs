@@ -23,7 +23,9 @@ async fn a_worker_joins_and_leaves() {
 
     node.shutdown.cancel();
     node.agent.await.unwrap().unwrap();
-    let workers = coordinator.wait("the worker to be gone", |w| w[1].state == WorkerState::Left).await;
+    let workers = coordinator
+        .wait("the worker to be gone", |w| w[1].state == WorkerState::Left)
+        .await;
     assert_eq!(workers[0].state, WorkerState::Active);
 }
 
@@ -59,7 +61,9 @@ async fn a_dead_agent_is_lost_and_may_come_again() {
     let urls = vec![node.url.clone()];
     let lost = coordinator.membership.lost(&urls);
     node.agent.abort();
-    let lost = tokio::time::timeout(Duration::from_secs(1), lost).await.expect("noticed within a second");
+    let lost = tokio::time::timeout(Duration::from_secs(1), lost)
+        .await
+        .expect("noticed within a second");
     assert_eq!(lost.url, node.url);
     assert_eq!(coordinator.membership.healthy_count(), 0);
 
@@ -95,5 +99,7 @@ async fn the_coordinator_drains_a_worker() {
     coordinator.membership.drain("one").unwrap();
     assert_eq!(coordinator.membership.healthy_count(), 0);
     node.agent.await.unwrap().unwrap();
-    coordinator.wait("the worker to be gone", |w| w[0].state == WorkerState::Left).await;
+    coordinator
+        .wait("the worker to be gone", |w| w[0].state == WorkerState::Left)
+        .await;
 }

@@ -60,7 +60,9 @@ impl ParquetReader {
         let file_columns = scan.file_columns();
         let fields = scan.request.schema.fields();
         let file_schema = Arc::new(Schema::new(fields[..file_columns].to_vec()));
-        let table_schema = TableSchema::new(file_schema, fields[file_columns..].to_vec());
+        let table_schema = TableSchema::builder(file_schema)
+            .with_table_partition_cols(fields[file_columns..].to_vec())
+            .build();
 
         let pushed: Vec<ScalarExpr> = scan
             .request

@@ -47,7 +47,10 @@ impl ListDecoder {
                         Ok(length) => self.items.append(reader.bytes(length)?)?,
                         Err(_) => self.items.append_null(),
                     }
-                    self.item_count = self.item_count.checked_add(1).ok_or_else(|| shape("is an array too long for one batch"))?;
+                    self.item_count = self
+                        .item_count
+                        .checked_add(1)
+                        .ok_or_else(|| shape("is an array too long for one batch"))?;
                 }
             }
             _ => return Err(shape("is an array of more than one dimension")),
@@ -71,7 +74,9 @@ impl ListDecoder {
             self.items.finish()?,
             self.validity.finish(),
         );
-        Ok(Arc::new(list.map_err(|e| Error::internal(format!("an array column does not fit together: {e}")))?))
+        Ok(Arc::new(list.map_err(|e| {
+            Error::internal(format!("an array column does not fit together: {e}"))
+        })?))
     }
 }
 

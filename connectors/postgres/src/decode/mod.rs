@@ -13,9 +13,10 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, StringViewBuilder,
-    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    IntervalMonthDayNanoBuilder, StringViewBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 use sluice_spi::{Error, Result, SqlState};
@@ -39,18 +40,27 @@ impl Fault {
         Fault {
             code,
             what: what.into(),
-            hint: Some("Cast the column to text at the source: in a view, or in CATALOG.system.query('…')."),
+            hint: Some(
+                "Cast the column to text at the source: in a view, or in CATALOG.system.query('…').",
+            ),
         }
     }
 
     /// Bytes that are not of the type.
     fn broken(what: &str) -> Fault {
-        Fault { code: SqlState::INVALID_BINARY_REPRESENTATION, what: what.to_owned(), hint: None }
+        Fault {
+            code: SqlState::INVALID_BINARY_REPRESENTATION,
+            what: what.to_owned(),
+            hint: None,
+        }
     }
 
     /// The error for a client.
     pub(crate) fn into_error(self, column: &str) -> Error {
-        let error = Error::new(self.code, format!("value of column \"{column}\" {}", self.what));
+        let error = Error::new(
+            self.code,
+            format!("value of column \"{column}\" {}", self.what),
+        );
         match self.hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -106,7 +116,11 @@ impl Decoder {
                     Decimal256Builder::with_capacity(rows).with_data_type(data_type.clone()),
                     NumericReader::new(*precision, *scale),
                 ),
-                other => return Err(Error::internal(format!("numeric cannot be read as {other}"))),
+                other => {
+                    return Err(Error::internal(format!(
+                        "numeric cannot be read as {other}"
+                    )));
+                }
             },
             ColumnType::Text
             | ColumnType::Name
@@ -125,12 +139,18 @@ impl Decoder {
                     DataType::Timestamp(TimeUnit::Microsecond, zone) => zone.clone(),
                     _ => None,
                 };
-                Decoder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone_opt(zone))
+                Decoder::Timestamp(
+                    TimestampMicrosecondBuilder::with_capacity(rows).with_timezone_opt(zone),
+                )
             }
-            ColumnType::Interval => Decoder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
+            ColumnType::Interval => {
+                Decoder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows))
+            }
             ColumnType::List(list) => {
                 let DataType::List(field) = data_type else {
-                    return Err(Error::internal(format!("an array cannot be read as {data_type}")));
+                    return Err(Error::internal(format!(
+                        "an array cannot be read as {data_type}"
+                    )));
                 };
                 Decoder::List(Box::new(ListDecoder::new(&list.item, field.clone(), rows)?))
             }
@@ -145,10 +165,18 @@ impl Decoder {
                 [byte] => builder.append_value(*byte != 0),
                 _ => return Err(wrong_length("boolean")),
             },
-            Decoder::Int2(builder) => builder.append_value(i16::from_be_bytes(fixed(raw, "smallint")?)),
-            Decoder::Int4(builder) => builder.append_value(i32::from_be_bytes(fixed(raw, "integer")?)),
-            Decoder::Int8(builder) => builder.append_value(i64::from_be_bytes(fixed(raw, "bigint")?)),
-            Decoder::Oid(builder) => builder.append_value(u32::from_be_bytes(fixed(raw, "oid")?).into()),
+            Decoder::Int2(builder) => {
+                builder.append_value(i16::from_be_bytes(fixed(raw, "smallint")?))
+            }
+            Decoder::Int4(builder) => {
+                builder.append_value(i32::from_be_bytes(fixed(raw, "integer")?))
+            }
+            Decoder::Int8(builder) => {
+                builder.append_value(i64::from_be_bytes(fixed(raw, "bigint")?))
+            }
+            Decoder::Oid(builder) => {
+                builder.append_value(u32::from_be_bytes(fixed(raw, "oid")?).into())
+            }
             Decoder::Float4(builder) => {
                 let value = f32::from_be_bytes(fixed(raw, "real")?);
                 // PostgreSQL has one NaN, greater than all else. Arrow orders NaNs by their bits, and one
@@ -175,8 +203,12 @@ impl Decoder {
             Decoder::Bytea(builder) => builder.append_value(raw),
             Decoder::Date(builder) => builder.append_value(temporal::date(fixed(raw, "date")?)?),
             Decoder::Time(builder) => builder.append_value(temporal::time(fixed(raw, "time")?)?),
-            Decoder::Timestamp(builder) => builder.append_value(temporal::timestamp(fixed(raw, "timestamp")?)?),
-            Decoder::Interval(builder) => builder.append_value(temporal::interval(fixed(raw, "interval")?)?),
+            Decoder::Timestamp(builder) => {
+                builder.append_value(temporal::timestamp(fixed(raw, "timestamp")?)?)
+            }
+            Decoder::Interval(builder) => {
+                builder.append_value(temporal::interval(fixed(raw, "interval")?)?)
+            }
             Decoder::List(list) => list.append(raw)?,
         }
         Ok(())
@@ -193,7 +225,9 @@ impl Decoder {
             Decoder::Float8(builder) => builder.append_null(),
             Decoder::Decimal128(builder, _) => builder.append_null(),
             Decoder::Decimal256(builder, _) => builder.append_null(),
-            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => builder.append_null(),
+            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => {
+                builder.append_null()
+            }
             Decoder::Bytea(builder) => builder.append_null(),
             Decoder::Date(builder) => builder.append_null(),
             Decoder::Time(builder) => builder.append_null(),
@@ -214,7 +248,9 @@ impl Decoder {
             Decoder::Float8(builder) => Arc::new(builder.finish()),
             Decoder::Decimal128(builder, _) => Arc::new(builder.finish()),
             Decoder::Decimal256(builder, _) => Arc::new(builder.finish()),
-            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => Arc::new(builder.finish()),
+            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => {
+                Arc::new(builder.finish())
+            }
             Decoder::Bytea(builder) => Arc::new(builder.finish()),
             Decoder::Date(builder) => Arc::new(builder.finish()),
             Decoder::Time(builder) => Arc::new(builder.finish()),
@@ -226,7 +262,10 @@ impl Decoder {
 }
 
 #[inline]
-fn fixed<const N: usize>(raw: &[u8], type_name: &'static str) -> std::result::Result<[u8; N], Fault> {
+fn fixed<const N: usize>(
+    raw: &[u8],
+    type_name: &'static str,
+) -> std::result::Result<[u8; N], Fault> {
     raw.try_into().map_err(|_| wrong_length(type_name))
 }
 
@@ -246,7 +285,9 @@ fn append_text(builder: &mut StringViewBuilder, raw: &[u8]) -> std::result::Resu
         Err(_) => Err(Fault {
             code: SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             what: "is not valid UTF-8".to_owned(),
-            hint: Some("Convert the column at the source: convert_from(column::bytea, 'LATIN1'), for example."),
+            hint: Some(
+                "Convert the column at the source: convert_from(column::bytea, 'LATIN1'), for example.",
+            ),
         }),
     }
 }

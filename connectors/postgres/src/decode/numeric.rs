@@ -25,12 +25,20 @@ pub(crate) struct NumericReader {
 /// Sign, digits as one integer, and the power of ten that turns it into the unscaled value.
 enum Parsed<'a> {
     Zero,
-    Number { negative: bool, groups: &'a [u8], shift: i32 },
+    Number {
+        negative: bool,
+        groups: &'a [u8],
+        shift: i32,
+    },
 }
 
 impl NumericReader {
     pub(super) fn new(precision: u8, scale: i8) -> NumericReader {
-        NumericReader { scale: scale.into(), precision, bound: ten_to(precision.into()).unwrap_or(i256::MAX) }
+        NumericReader {
+            scale: scale.into(),
+            precision,
+            bound: ten_to(precision.into()).unwrap_or(i256::MAX),
+        }
     }
 
     /// The unscaled value, for decimals of up to 38 digits.
@@ -38,14 +46,20 @@ impl NumericReader {
     pub(super) fn read_i128(&self, raw: &[u8]) -> Result<i128, Fault> {
         match self.parse(raw)? {
             Parsed::Zero => Ok(0),
-            Parsed::Number { negative, groups, shift } => {
+            Parsed::Number {
+                negative,
+                groups,
+                shift,
+            } => {
                 if groups.len() <= GROUPS_IN_I128 * 2
                     && let Some(value) = narrow(groups, shift)
                     && i256::from_i128(value) < self.bound
                 {
                     return Ok(if negative { -value } else { value });
                 }
-                self.wide(negative, groups, shift)?.to_i128().ok_or_else(|| self.too_large())
+                self.wide(negative, groups, shift)?
+                    .to_i128()
+                    .ok_or_else(|| self.too_large())
             }
         }
     }
@@ -55,13 +69,21 @@ impl NumericReader {
     pub(super) fn read_i256(&self, raw: &[u8]) -> Result<i256, Fault> {
         match self.parse(raw)? {
             Parsed::Zero => Ok(i256::ZERO),
-            Parsed::Number { negative, groups, shift } => {
+            Parsed::Number {
+                negative,
+                groups,
+                shift,
+            } => {
                 if groups.len() <= GROUPS_IN_I128 * 2
                     && let Some(value) = narrow(groups, shift)
                 {
                     let value = i256::from_i128(value);
                     if value < self.bound {
-                        return Ok(if negative { value.wrapping_neg() } else { value });
+                        return Ok(if negative {
+                            value.wrapping_neg()
+                        } else {
+                            value
+                        });
                     }
                 }
                 self.wide(negative, groups, shift)
@@ -79,9 +101,17 @@ impl NumericReader {
         let negative = match u16::from_be_bytes([*s0, *s1]) {
             POSITIVE => false,
             NEGATIVE => true,
-            NAN => return Err(Fault::value(SqlState::NUMERIC_OUT_OF_RANGE, "is NaN, which no decimal can hold")),
+            NAN => {
+                return Err(Fault::value(
+                    SqlState::NUMERIC_OUT_OF_RANGE,
+                    "is NaN, which no decimal can hold",
+                ));
+            }
             INFINITY | MINUS_INFINITY => {
-                return Err(Fault::value(SqlState::NUMERIC_OUT_OF_RANGE, "is infinity, which no decimal can hold"));
+                return Err(Fault::value(
+                    SqlState::NUMERIC_OUT_OF_RANGE,
+                    "is infinity, which no decimal can hold",
+                ));
             }
             _ => return Err(Fault::broken("is numeric with an unknown sign")),
         };
@@ -93,7 +123,11 @@ impl NumericReader {
         }
         // The last group stands for 10000^(weight - count + 1).
         let shift = (i32::from(weight) - i32::from(count) + 1) * 4 + self.scale;
-        Ok(Parsed::Number { negative, groups, shift })
+        Ok(Parsed::Number {
+            negative,
+            groups,
+            shift,
+        })
     }
 
     /// The general way, in 256 bits.
@@ -122,7 +156,9 @@ impl NumericReader {
                 .ok_or_else(|| self.too_large())?;
         }
         if shift >= 0 {
-            value = ten_to(shift).and_then(|power| value.checked_mul(power)).ok_or_else(|| self.too_large())?;
+            value = ten_to(shift)
+                .and_then(|power| value.checked_mul(power))
+                .ok_or_else(|| self.too_large())?;
         } else {
             let power = ten_to(-shift).ok_or_else(|| self.too_fine())?;
             match (value.checked_rem(power), value.checked_div(power)) {
@@ -133,20 +169,30 @@ impl NumericReader {
         if value >= self.bound {
             return Err(self.too_large());
         }
-        Ok(if negative { value.wrapping_neg() } else { value })
+        Ok(if negative {
+            value.wrapping_neg()
+        } else {
+            value
+        })
     }
 
     fn too_large(&self) -> Fault {
         Fault::value(
             SqlState::NUMERIC_OUT_OF_RANGE,
-            format!("is numeric with more than {} digits before the point", i32::from(self.precision) - self.scale),
+            format!(
+                "is numeric with more than {} digits before the point",
+                i32::from(self.precision) - self.scale
+            ),
         )
     }
 
     fn too_fine(&self) -> Fault {
         Fault::value(
             SqlState::NUMERIC_OUT_OF_RANGE,
-            format!("is numeric with more than {} digits after the point, and would have to be rounded", self.scale),
+            format!(
+                "is numeric with more than {} digits after the point, and would have to be rounded",
+                self.scale
+            ),
         )
     }
 }
@@ -179,5 +225,7 @@ fn narrow(groups: &[u8], shift: i32) -> Option<i128> {
 }
 
 fn ten_to(power: i32) -> Option<i256> {
-    u32::try_from(power).ok().and_then(|power| i256::from_i128(10).checked_pow(power))
+    u32::try_from(power)
+        .ok()
+        .and_then(|power| i256::from_i128(10).checked_pow(power))
 }

@@ -22,13 +22,26 @@ pub(crate) struct RowDecoder {
 
 impl RowDecoder {
     /// `types` are the columns of `schema`, in order.
-    pub(crate) fn new(types: &[&ColumnType], schema: SchemaRef, batch_rows: usize, expected_rows: usize) -> Result<Self> {
+    pub(crate) fn new(
+        types: &[&ColumnType],
+        schema: SchemaRef,
+        batch_rows: usize,
+        expected_rows: usize,
+    ) -> Result<Self> {
         let columns = types
             .iter()
             .zip(schema.fields())
-            .map(|(column, field)| Decoder::new(column, field.data_type(), expected_rows.min(batch_rows)))
+            .map(|(column, field)| {
+                Decoder::new(column, field.data_type(), expected_rows.min(batch_rows))
+            })
             .collect::<Result<Vec<_>>>()?;
-        Ok(RowDecoder { schema, columns, batch_rows: batch_rows.max(1), rows: 0, bytes: 0 })
+        Ok(RowDecoder {
+            schema,
+            columns,
+            batch_rows: batch_rows.max(1),
+            rows: 0,
+            bytes: 0,
+        })
     }
 
     /// Columns of a row.
@@ -70,7 +83,11 @@ impl RowDecoder {
         if self.rows == 0 {
             return Ok(None);
         }
-        let columns = self.columns.iter_mut().map(Decoder::finish).collect::<Result<Vec<_>>>()?;
+        let columns = self
+            .columns
+            .iter_mut()
+            .map(Decoder::finish)
+            .collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         self.rows = 0;
         self.bytes = 0;
@@ -78,6 +95,11 @@ impl RowDecoder {
             .map(Some)
             // NULL in a column that the source said has none: the constraint went away after its
             // description here was cached.
-            .map_err(|e| Error::new(sluice_spi::SqlState::DATA_EXCEPTION, format!("rows do not fit the table's description: {e}")))
+            .map_err(|e| {
+                Error::new(
+                    sluice_spi::SqlState::DATA_EXCEPTION,
+                    format!("rows do not fit the table's description: {e}"),
+                )
+            })
     }
 }

@@ -20,7 +20,9 @@ pub(super) fn date(raw: [u8; 4]) -> Result<i32, Fault> {
     match i32::from_be_bytes(raw) {
         i32::MAX => Err(out_of_range("is infinity, which is no date here")),
         i32::MIN => Err(out_of_range("is -infinity, which is no date here")),
-        days => days.checked_add(EPOCH_DAYS).ok_or_else(|| out_of_range("is a date too far in the future")),
+        days => days
+            .checked_add(EPOCH_DAYS)
+            .ok_or_else(|| out_of_range("is a date too far in the future")),
     }
 }
 
@@ -28,9 +30,9 @@ pub(super) fn timestamp(raw: [u8; 8]) -> Result<i64, Fault> {
     match i64::from_be_bytes(raw) {
         i64::MAX => Err(out_of_range("is infinity, which is no timestamp here")),
         i64::MIN => Err(out_of_range("is -infinity, which is no timestamp here")),
-        micros => {
-            micros.checked_add(EPOCH_MICROS).ok_or_else(|| out_of_range("is a timestamp too far in the future"))
-        }
+        micros => micros
+            .checked_add(EPOCH_MICROS)
+            .ok_or_else(|| out_of_range("is a timestamp too far in the future")),
     }
 }
 
@@ -45,17 +47,37 @@ pub(super) fn time(raw: [u8; 8]) -> Result<i64, Fault> {
 }
 
 pub(super) fn interval(raw: [u8; 16]) -> Result<IntervalMonthDayNano, Fault> {
-    let [m0, m1, m2, m3, m4, m5, m6, m7, d0, d1, d2, d3, n0, n1, n2, n3] = raw;
+    let [
+        m0,
+        m1,
+        m2,
+        m3,
+        m4,
+        m5,
+        m6,
+        m7,
+        d0,
+        d1,
+        d2,
+        d3,
+        n0,
+        n1,
+        n2,
+        n3,
+    ] = raw;
     let micros = i64::from_be_bytes([m0, m1, m2, m3, m4, m5, m6, m7]);
     let days = i32::from_be_bytes([d0, d1, d2, d3]);
     let months = i32::from_be_bytes([n0, n1, n2, n3]);
     // Since PostgreSQL 17.
-    if (micros, days, months) == (i64::MAX, i32::MAX, i32::MAX) || (micros, days, months) == (i64::MIN, i32::MIN, i32::MIN)
+    if (micros, days, months) == (i64::MAX, i32::MAX, i32::MAX)
+        || (micros, days, months) == (i64::MIN, i32::MIN, i32::MIN)
     {
         return Err(out_of_range("is an infinite interval"));
     }
     match micros.checked_mul(1_000) {
         Some(nanos) => Ok(IntervalMonthDayNano::new(months, days, nanos)),
-        None => Err(out_of_range("is an interval of more than 292 years of hours")),
+        None => Err(out_of_range(
+            "is an interval of more than 292 years of hours",
+        )),
     }
 }

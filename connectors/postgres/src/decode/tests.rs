@@ -19,11 +19,32 @@ fn numeric(weight: i16, sign: u16, groups: &[u16]) -> Vec<u8> {
 fn numerics_are_exact_or_refused() {
     let reader = NumericReader::new(15, 2);
     assert_eq!(reader.read_i128(&numeric(0, 0, &[1, 5000])).unwrap(), 150);
-    assert_eq!(reader.read_i128(&numeric(1, 0x4000, &[12, 3456])).unwrap(), -12_345_600);
+    assert_eq!(
+        reader.read_i128(&numeric(1, 0x4000, &[12, 3456])).unwrap(),
+        -12_345_600
+    );
     assert_eq!(reader.read_i128(&numeric(0, 0, &[])).unwrap(), 0);
-    assert!(reader.read_i128(&numeric(0, 0, &[1, 5678])).unwrap_err().what.contains("rounded"));
-    assert!(reader.read_i128(&numeric(5, 0, &[1])).unwrap_err().what.contains("before the point"));
-    assert!(reader.read_i128(&numeric(0, 0xC000, &[])).unwrap_err().what.contains("NaN"));
+    assert!(
+        reader
+            .read_i128(&numeric(0, 0, &[1, 5678]))
+            .unwrap_err()
+            .what
+            .contains("rounded")
+    );
+    assert!(
+        reader
+            .read_i128(&numeric(5, 0, &[1]))
+            .unwrap_err()
+            .what
+            .contains("before the point")
+    );
+    assert!(
+        reader
+            .read_i128(&numeric(0, 0xC000, &[]))
+            .unwrap_err()
+            .what
+            .contains("NaN")
+    );
     assert!(reader.read_i128(&[0, 1, 0]).is_err());
 }
 
@@ -55,7 +76,10 @@ fn broken_bytes_are_errors_and_never_panics() {
         ColumnType::Uuid,
         ColumnType::Jsonb,
         ColumnType::Interval,
-        ColumnType::List(Box::new(crate::types::ListType { item: ColumnType::Int4, native: "integer".into() })),
+        ColumnType::List(Box::new(crate::types::ListType {
+            item: ColumnType::Int4,
+            native: "integer".into(),
+        })),
     ];
     for column in types {
         let mut decoder = Decoder::new(&column, &column.data_type(), 1).unwrap();

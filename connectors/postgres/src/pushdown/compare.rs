@@ -15,16 +15,30 @@ const IN_LIST_ITEMS: usize = 10_000;
 
 const SIGNED_ZERO: &str = "-0 equals 0 at the source";
 
-pub(super) fn judge(op: CompareOp, left: &ScalarExpr, right: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
+pub(super) fn judge(
+    op: CompareOp,
+    left: &ScalarExpr,
+    right: &ScalarExpr,
+    scope: &Scope<'_>,
+) -> Verdict {
     match (left, right) {
-        (ScalarExpr::Column(name), ScalarExpr::Literal(literal)) => with_constant(op, name, literal, scope),
-        (ScalarExpr::Literal(literal), ScalarExpr::Column(name)) => with_constant(flip(op), name, literal, scope),
+        (ScalarExpr::Column(name), ScalarExpr::Literal(literal)) => {
+            with_constant(op, name, literal, scope)
+        }
+        (ScalarExpr::Literal(literal), ScalarExpr::Column(name)) => {
+            with_constant(flip(op), name, literal, scope)
+        }
         (ScalarExpr::Column(left), ScalarExpr::Column(right)) => columns(op, left, right, scope),
         _ => no("it compares expressions"),
     }
 }
 
-pub(super) fn judge_in(expr: &ScalarExpr, list: &[Literal], negated: bool, scope: &Scope<'_>) -> Verdict {
+pub(super) fn judge_in(
+    expr: &ScalarExpr,
+    list: &[Literal],
+    negated: bool,
+    scope: &Scope<'_>,
+) -> Verdict {
     let ScalarExpr::Column(name) = expr else {
         return no("IN over an expression is computed by the engine");
     };
@@ -41,7 +55,11 @@ pub(super) fn judge_in(expr: &ScalarExpr, list: &[Literal], negated: bool, scope
             Verdict::No(reason) => return Verdict::No(reason),
         }
     }
-    let sent = ScalarExpr::InList { expr: Box::new(expr.clone()), list: list.to_vec(), negated };
+    let sent = ScalarExpr::InList {
+        expr: Box::new(expr.clone()),
+        list: list.to_vec(),
+        negated,
+    };
     match (why, negated) {
         (None, _) => Verdict::Exactly(sent),
         (Some(reason), false) => Verdict::Superset(sent, reason),
@@ -58,7 +76,9 @@ fn with_constant(op: CompareOp, name: &str, literal: &Literal, scope: &Scope<'_>
         Err(reason) => return Verdict::No(reason),
     };
     match (literal, column_type) {
-        (Literal::Float32(value), ColumnType::Float4) => return float(op, name, literal, f64::from(*value)),
+        (Literal::Float32(value), ColumnType::Float4) => {
+            return float(op, name, literal, f64::from(*value));
+        }
         (Literal::Float64(value), ColumnType::Float8) => return float(op, name, literal, *value),
         (Literal::Text(text), ColumnType::Bpchar { length }) => {
             // The engine compares the padded text. Only a constant of the full length means the same
@@ -76,11 +96,15 @@ fn with_constant(op: CompareOp, name: &str, literal: &Literal, scope: &Scope<'_>
 }
 
 fn columns(op: CompareOp, left: &str, right: &str, scope: &Scope<'_>) -> Verdict {
-    let (Some((left_column, left_type)), Some((right_column, right_type))) = (scope.column(left), scope.column(right))
+    let (Some((left_column, left_type)), Some((right_column, right_type))) =
+        (scope.column(left), scope.column(right))
     else {
         return no("it compares columns that are not of this table");
     };
-    let classes = (comparable(left_column, left_type, op, scope), comparable(right_column, right_type, op, scope));
+    let classes = (
+        comparable(left_column, left_type, op, scope),
+        comparable(right_column, right_type, op, scope),
+    );
     match classes {
         (Err(reason), _) | (_, Err(reason)) => Verdict::No(reason),
         (Ok(Class::Float4 | Class::Float8), _) => no(SIGNED_ZERO),
@@ -92,12 +116,20 @@ fn columns(op: CompareOp, left: &str, right: &str, scope: &Scope<'_>) -> Verdict
                 right: Box::new(ScalarExpr::Column(right.to_owned())),
             })
         }
-        _ => no(format!("it compares {} with {}", left_column.native_type, right_column.native_type)),
+        _ => no(format!(
+            "it compares {} with {}",
+            left_column.native_type, right_column.native_type
+        )),
     }
 }
 
 /// The class that the column may be compared in under `op`.
-fn comparable(column: &RelColumn, column_type: &ColumnType, op: CompareOp, scope: &Scope<'_>) -> Result<Class, Reason> {
+fn comparable(
+    column: &RelColumn,
+    column_type: &ColumnType,
+    op: CompareOp,
+    scope: &Scope<'_>,
+) -> Result<Class, Reason> {
     let is_equality = matches!(op, CompareOp::Eq | CompareOp::NotEq);
     let reason = match (column_type, Class::of(column_type)) {
         (ColumnType::Enum, _) if !is_equality => {
@@ -106,11 +138,18 @@ fn comparable(column: &RelColumn, column_type: &ColumnType, op: CompareOp, scope
         (ColumnType::Bpchar { .. }, _) if !is_equality || !column.deterministic => {
             "char(n) ignores trailing blanks at the source".to_owned()
         }
-        (_, Some(Class::Text | Class::Bpchar)) if !scope.utf8 => "the source's encoding is not UTF-8".to_owned(),
+        (_, Some(Class::Text | Class::Bpchar)) if !scope.utf8 => {
+            "the source's encoding is not UTF-8".to_owned()
+        }
         (_, Some(class)) => return Ok(class),
-        (ColumnType::Interval, None) => "intervals are compared by their length at the source".to_owned(),
+        (ColumnType::Interval, None) => {
+            "intervals are compared by their length at the source".to_owned()
+        }
         (ColumnType::List(_), None) => "arrays are compared by the engine".to_owned(),
-        (_, None) => format!("{} is compared as text here, and not at the source", column.native_type),
+        (_, None) => format!(
+            "{} is compared as text here, and not at the source",
+            column.native_type
+        ),
     };
     Err(Reason(reason))
 }
@@ -158,13 +197,24 @@ fn flip(op: CompareOp) -> CompareOp {
 fn unfit(column: &RelColumn, literal: &Literal, class: Class) -> String {
     match literal {
         Literal::Text(text) if text.contains('\0') => "the source's text holds no NUL".to_owned(),
-        Literal::Text(_) if class == Class::Uuid => "its constant is not a uuid in canonical form".to_owned(),
-        Literal::Date(_) | Literal::Timestamp(_) | Literal::TimestampTz(_) | Literal::Time(_)
-            if matches!(class, Class::Date | Class::Timestamp | Class::TimestampTz | Class::Time) =>
-        {
-            format!("its constant is not a {} that the source knows", column.native_type)
+        Literal::Text(_) if class == Class::Uuid => {
+            "its constant is not a uuid in canonical form".to_owned()
         }
-        _ => format!("it compares {} with a constant of another type", column.native_type),
+        Literal::Date(_) | Literal::Timestamp(_) | Literal::TimestampTz(_) | Literal::Time(_)
+            if matches!(
+                class,
+                Class::Date | Class::Timestamp | Class::TimestampTz | Class::Time
+            ) =>
+        {
+            format!(
+                "its constant is not a {} that the source knows",
+                column.native_type
+            )
+        }
+        _ => format!(
+            "it compares {} with a constant of another type",
+            column.native_type
+        ),
     }
 }
 
@@ -203,7 +253,11 @@ mod tests {
             ColumnType::Uuid,
             ColumnType::Jsonb,
         ];
-        let scope = Scope { columns: &columns, types: &types, utf8: true };
+        let scope = Scope {
+            columns: &columns,
+            types: &types,
+            utf8: true,
+        };
         let answer = match offer(&expr, &scope) {
             Verdict::Exactly(_) => Pushed::Exactly,
             Verdict::Superset(_, reason) => Pushed::Superset(reason),
@@ -223,25 +277,58 @@ mod tests {
         check(col("i").gt(lit(5)), "exactly");
         check(lit(5).lt(col("i")).and(col("t").eq(lit("x"))), "exactly");
         check(col("t").lt(lit("x")), "exactly");
-        check(col("t").eq(lit("a\0")), "no: the source's text holds no NUL");
+        check(
+            col("t").eq(lit("a\0")),
+            "no: the source's text holds no NUL",
+        );
         check(col("t").like(lit("a%")), "exactly");
-        check(col("t").like(lit("a\\")), "no: a backslash at a pattern's end is an error at the source");
-        check(col("t").ilike(lit("a%")), "no: ILIKE follows the source's locale");
+        check(
+            col("t").like(lit("a\\")),
+            "no: a backslash at a pattern's end is an error at the source",
+        );
+        check(
+            col("t").ilike(lit("a%")),
+            "no: ILIKE follows the source's locale",
+        );
         check(col("c").eq(lit("ab  ")), "exactly");
-        check(col("c").eq(lit("ab")), "no: char(n) ignores trailing blanks at the source");
-        check(col("c").gt(lit("ab  ")), "no: char(n) ignores trailing blanks at the source");
+        check(
+            col("c").eq(lit("ab")),
+            "no: char(n) ignores trailing blanks at the source",
+        );
+        check(
+            col("c").gt(lit("ab  ")),
+            "no: char(n) ignores trailing blanks at the source",
+        );
         check(col("m").eq(lit("never heard of")), "exactly");
-        check(col("m").gt(lit("sad")), "no: an enum is ordered by its labels' positions at the source");
-        check(col("u").eq(lit("nonsense")), "no: its constant is not a uuid in canonical form");
-        check(col("j").eq(lit("{}")), "no: jsonb is compared as text here, and not at the source");
+        check(
+            col("m").gt(lit("sad")),
+            "no: an enum is ordered by its labels' positions at the source",
+        );
+        check(
+            col("u").eq(lit("nonsense")),
+            "no: its constant is not a uuid in canonical form",
+        );
+        check(
+            col("j").eq(lit("{}")),
+            "no: jsonb is compared as text here, and not at the source",
+        );
         check(col("j").is_not_null(), "exactly");
         check(col("f").gt(lit(0.0)), "exactly");
         check(col("f").eq(lit(0.0)), "superset: -0 equals 0 at the source");
         check(col("f").not_eq(lit(0.0)), "no: -0 equals 0 at the source");
-        check(Expr::Not(Box::new(col("f").eq(lit(0.0)))), "no: -0 equals 0 at the source");
+        check(
+            Expr::Not(Box::new(col("f").eq(lit(0.0)))),
+            "no: -0 equals 0 at the source",
+        );
         check(col("f").eq(lit(f64::NAN)), "exactly");
         check(col("i").in_list(vec![lit(1), lit(2)], true), "exactly");
-        check(col("i").eq(lit(ScalarValue::Utf8(Some("1".into())))), "no: it compares integer with a constant of another type");
-        check((col("i") + lit(1)).eq(lit(2)), "no: operator + is computed by the engine");
+        check(
+            col("i").eq(lit(ScalarValue::Utf8(Some("1".into())))),
+            "no: it compares integer with a constant of another type",
+        );
+        check(
+            (col("i") + lit(1)).eq(lit(2)),
+            "no: operator + is computed by the engine",
+        );
     }
 }

@@ -9,7 +9,14 @@ use super::{Scope, Verdict, no};
 use crate::types::ColumnType;
 
 pub(super) fn judge(like: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
-    let ScalarExpr::Like { expr, pattern, escape, case_insensitive, .. } = like else {
+    let ScalarExpr::Like {
+        expr,
+        pattern,
+        escape,
+        case_insensitive,
+        ..
+    } = like
+    else {
         return no("it is not LIKE");
     };
     let ScalarExpr::Column(name) = expr.as_ref() else {
@@ -20,7 +27,12 @@ pub(super) fn judge(like: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
     }
     match scope.column(name) {
         Some((_, ColumnType::Text | ColumnType::Name)) => {}
-        Some((column, _)) => return no(format!("LIKE over {} is computed by the engine", column.native_type)),
+        Some((column, _)) => {
+            return no(format!(
+                "LIKE over {} is computed by the engine",
+                column.native_type
+            ));
+        }
         None => return no(format!("column \"{name}\" is not of this table")),
     }
     if !scope.utf8 {
@@ -36,5 +48,11 @@ pub(super) fn judge(like: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
 }
 
 fn ends_with_lone_backslash(pattern: &str) -> bool {
-    pattern.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+    pattern
+        .bytes()
+        .rev()
+        .take_while(|byte| *byte == b'\\')
+        .count()
+        % 2
+        == 1
 }

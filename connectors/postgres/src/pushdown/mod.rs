@@ -9,7 +9,8 @@ mod like;
 mod reason;
 
 use sluice_spi::{
-    Expr, FilterPushdown, Literal, Pushdown, Pushed, Reason, RelColumn, ScalarExpr, TableHandle, TableMetadata,
+    Expr, FilterPushdown, Literal, Pushdown, Pushed, Reason, RelColumn, ScalarExpr, TableHandle,
+    TableMetadata,
 };
 
 use crate::facts::Facts;
@@ -46,15 +47,30 @@ impl Scope<'_> {
 pub(crate) struct FilterRules;
 
 impl Pushdown for FilterRules {
-    fn apply_filter(&self, _table: &TableMetadata, handle: &TableHandle, conjuncts: &[Expr]) -> FilterPushdown {
+    fn apply_filter(
+        &self,
+        _table: &TableMetadata,
+        handle: &TableHandle,
+        conjuncts: &[Expr],
+    ) -> FilterPushdown {
         let facts = match Facts::of(handle) {
             Ok(facts) => facts,
             Err(error) => {
-                let outcome = conjuncts.iter().map(|_| Pushed::No(Reason(error.message.clone()))).collect();
-                return FilterPushdown { handle: handle.clone(), outcome };
+                let outcome = conjuncts
+                    .iter()
+                    .map(|_| Pushed::No(Reason(error.message.clone())))
+                    .collect();
+                return FilterPushdown {
+                    handle: handle.clone(),
+                    outcome,
+                };
             }
         };
-        let scope = Scope { columns: handle.relation.columns(), types: &facts.columns, utf8: facts.utf8 };
+        let scope = Scope {
+            columns: handle.relation.columns(),
+            types: &facts.columns,
+            utf8: facts.utf8,
+        };
         let mut taken = Vec::new();
         let outcome = conjuncts
             .iter()
@@ -70,7 +86,10 @@ impl Pushdown for FilterRules {
                 Verdict::No(reason) => Pushed::No(reason),
             })
             .collect();
-        FilterPushdown { handle: handle.with_relation(handle.relation.filtered(taken)), outcome }
+        FilterPushdown {
+            handle: handle.with_relation(handle.relation.filtered(taken)),
+            outcome,
+        }
     }
 }
 
@@ -80,7 +99,9 @@ fn offer(conjunct: &Expr, scope: &Scope<'_>) -> Verdict {
     };
     match judge(&expr, scope) {
         // The rules and the renderer have to agree; where they do not, the engine does the work.
-        Verdict::Exactly(sent) | Verdict::Superset(sent, _) if !can_render(&sent, scope.columns, scope.types) => {
+        Verdict::Exactly(sent) | Verdict::Superset(sent, _)
+            if !can_render(&sent, scope.columns, scope.types) =>
+        {
             no("it has a constant that cannot be written in the source's SQL")
         }
         verdict => verdict,
@@ -135,7 +156,9 @@ fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
             Verdict::Superset(_, reason) | Verdict::No(reason) => Verdict::No(reason),
         },
         ScalarExpr::IsNull { expr: inner, .. } => match inner.as_ref() {
-            ScalarExpr::Column(name) if scope.column(name).is_some() => Verdict::Exactly(expr.clone()),
+            ScalarExpr::Column(name) if scope.column(name).is_some() => {
+                Verdict::Exactly(expr.clone())
+            }
             _ => no("it tests an expression for NULL"),
         },
         ScalarExpr::Column(name) => match scope.column(name) {
@@ -145,7 +168,11 @@ fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
         ScalarExpr::Literal(Literal::Boolean(_)) => Verdict::Exactly(expr.clone()),
         ScalarExpr::Literal(_) => no("it is a constant"),
         ScalarExpr::Compare { op, left, right } => compare::judge(*op, left, right, scope),
-        ScalarExpr::InList { expr, list, negated } => compare::judge_in(expr, list, *negated, scope),
+        ScalarExpr::InList {
+            expr,
+            list,
+            negated,
+        } => compare::judge_in(expr, list, *negated, scope),
         ScalarExpr::Like { .. } => like::judge(expr, scope),
     }
 }

@@ -85,7 +85,10 @@ const PREDICATES_MAX: usize = 4_000;
 
 impl Fixture {
     /// Small tables of one schema.
-    pub fn new(schema: impl Into<String>, tables: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub fn new(
+        schema: impl Into<String>,
+        tables: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         Fixture {
             schema: schema.into(),
             tables: tables.into_iter().map(Into::into).collect(),
@@ -162,7 +165,12 @@ impl Report {
     }
 
     /// Counts a check that returns what it found.
-    fn expect<T>(&mut self, behaviour: Behaviour, what: &str, outcome: Result<T, String>) -> Option<T> {
+    fn expect<T>(
+        &mut self,
+        behaviour: Behaviour,
+        what: &str,
+        outcome: Result<T, String>,
+    ) -> Option<T> {
         match outcome {
             Ok(value) => {
                 self.check(behaviour, true, String::new);
@@ -182,7 +190,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "conformance: {} checks, {} failed", self.checks(), self.failures.len())?;
+        writeln!(
+            f,
+            "conformance: {} checks, {} failed",
+            self.checks(),
+            self.failures.len()
+        )?;
         for (behaviour, count) in &self.checks {
             writeln!(f, "  {behaviour:?}: {count}")?;
         }
@@ -226,9 +239,11 @@ pub async fn run(connector: &dyn Connector, fixture: &Fixture) -> Report {
         report.note(format!("left out {behaviour:?}: {reason}"));
     }
     let source = source::Source::new(connector);
-    report.check(Behaviour::Names, !fixture.tables.is_empty() || fixture.writable.is_some(), || {
-        "the fixture names no table".into()
-    });
+    report.check(
+        Behaviour::Names,
+        !fixture.tables.is_empty() || fixture.writable.is_some(),
+        || "the fixture names no table".into(),
+    );
     if fixture.wants(Behaviour::Names) {
         names::check(connector, fixture, &mut report).await;
     }
@@ -247,20 +262,38 @@ pub async fn run(connector: &dyn Connector, fixture: &Fixture) -> Report {
         };
         check_table(&source, &table, fixture, &mut report).await;
     }
-    if let (Some((schema, columns)), true) = (&fixture.writable, fixture.wants(Behaviour::Writing)) {
+    if let (Some((schema, columns)), true) = (&fixture.writable, fixture.wants(Behaviour::Writing))
+    {
         writing::check(&source, schema, columns, &mut report).await;
     }
     report
 }
 
-async fn check_table(source: &source::Source<'_>, table: &TableMetadata, fixture: &Fixture, report: &mut Report) {
+async fn check_table(
+    source: &source::Source<'_>,
+    table: &TableMetadata,
+    fixture: &Fixture,
+    report: &mut Report,
+) {
     let schema = table.arrow_schema();
-    let everything = source.read(&table.handle, &schema, source::Options::all(&schema)).await;
+    let everything = source
+        .read(&table.handle, &schema, source::Options::all(&schema))
+        .await;
     let outcome = everything.and_then(|batches| rows::concat(&schema, &batches));
-    let Some(rows) = report.expect(Behaviour::Projections, &format!("{}: full read", table.name), outcome) else {
+    let Some(rows) = report.expect(
+        Behaviour::Projections,
+        &format!("{}: full read", table.name),
+        outcome,
+    ) else {
         return;
     };
-    let subject = Subject { source, table, schema, rows, fixture };
+    let subject = Subject {
+        source,
+        table,
+        schema,
+        rows,
+        fixture,
+    };
     reading::check(&subject, report).await;
     statistics::check(&subject, report).await;
     pushing::check(&subject, report).await;

@@ -49,14 +49,24 @@ pub(super) struct Compiler {
 impl Compiler {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self, String> {
         let schema = DFSchema::try_from(Arc::clone(schema)).map_err(|e| e.to_string())?;
-        Ok(Compiler { context: SessionContext::new(), schema })
+        Ok(Compiler {
+            context: SessionContext::new(),
+            schema,
+        })
     }
 
     /// The predicate with the engine's type coercion; `None` where its types do not go together.
     pub(super) fn compile(&self, expr: Expr) -> Option<Predicate> {
-        let simplify = SimplifyContext::builder().with_schema(Arc::new(self.schema.clone())).build();
-        let expr = ExprSimplifier::new(simplify).coerce(expr, &self.schema).ok()?;
-        let physical = self.context.create_physical_expr(expr.clone(), &self.schema).ok()?;
+        let simplify = SimplifyContext::builder()
+            .with_schema(Arc::new(self.schema.clone()))
+            .build();
+        let expr = ExprSimplifier::new(simplify)
+            .coerce(expr, &self.schema)
+            .ok()?;
+        let physical = self
+            .context
+            .create_physical_expr(expr.clone(), &self.schema)
+            .ok()?;
         Some(Predicate { expr, physical })
     }
 }
@@ -103,9 +113,18 @@ fn of_column(field: &Field, samples: &[ScalarValue], draw: &mut Draw) -> Vec<Exp
     let mut values = corpus::literals(data_type);
     values.extend(corpus::extremes(data_type));
     values.extend(samples.iter().filter(|value| !value.is_null()).cloned());
-    let mut all = vec![column().is_null(), column().is_not_null(), Expr::Not(Box::new(column().is_null()))];
+    let mut all = vec![
+        column().is_null(),
+        column().is_not_null(),
+        Expr::Not(Box::new(column().is_null())),
+    ];
     if *data_type == DataType::Boolean {
-        all.extend([column(), Expr::Not(Box::new(column())), column().is_true(), column().is_not_false()]);
+        all.extend([
+            column(),
+            Expr::Not(Box::new(column())),
+            column().is_true(),
+            column().is_not_false(),
+        ]);
     }
     for value in &values {
         let value = || lit(value.clone());
@@ -134,7 +153,11 @@ fn of_column(field: &Field, samples: &[ScalarValue], draw: &mut Draw) -> Vec<Exp
     all.push(column().in_list(values.iter().map(|v| lit(v.clone())).collect(), true));
     // Literals of another type, which the engine casts its own way.
     if data_type.is_numeric() {
-        for other in [ScalarValue::from(1.5_f64), ScalarValue::from(1_i64 << 40), ScalarValue::from("1")] {
+        for other in [
+            ScalarValue::from(1.5_f64),
+            ScalarValue::from(1_i64 << 40),
+            ScalarValue::from("1"),
+        ] {
             all.push(column().eq(lit(other.clone())));
             all.push(column().gt(lit(other)));
         }
@@ -147,23 +170,51 @@ fn of_column(field: &Field, samples: &[ScalarValue], draw: &mut Draw) -> Vec<Exp
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 fn patterns(name: &str, samples: &[ScalarValue]) -> Vec<Expr> {
     let like = |pattern: &str, negated, escape, ignoring_case| {
         let column = Expr::Column(Column::from_name(name));
-        Expr::Like(Like::new(negated, Box::new(column), Box::new(lit(pattern)), escape, ignoring_case))
+        Expr::Like(Like::new(
+            negated,
+            Box::new(column),
+            Box::new(lit(pattern)),
+            escape,
+            ignoring_case,
+        ))
     };
     // Prefixes of what the table holds, so that some patterns match; their own wildcards are escaped.
-    let prefixes = samples.iter().filter_map(|sample| sample.try_as_str().flatten()).map(|text| {
-        let start: String = text.chars().take(3).collect();
-        format!("{}%", start.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
-    });
-    let all: Vec<String> = corpus::patterns().iter().map(|p| (*p).to_owned()).chain(prefixes).collect();
+    let prefixes = samples
+        .iter()
+        .filter_map(|sample| sample.try_as_str().flatten())
+        .map(|text| {
+            let start: String = text.chars().take(3).collect();
+            format!(
+                "{}%",
+                start
+                    .replace('\\', "\\\\")
+                    .replace('%', "\\%")
+                    .replace('_', "\\_")
+            )
+        });
+    let all: Vec<String> = corpus::patterns()
+        .iter()
+        .map(|p| (*p).to_owned())
+        .chain(prefixes)
+        .collect();
     let mut exprs: Vec<Expr> = all
         .iter()
-        .flat_map(|pattern| [like(pattern, false, None, false), like(pattern, true, None, false), like(pattern, false, None, true)])
+        .flat_map(|pattern| {
+            [
+                like(pattern, false, None, false),
+                like(pattern, true, None, false),
+                like(pattern, false, None, true),
+            ]
+        })
         .collect();
     exprs.push(like("a!%%", false, Some('!'), false));
     exprs
@@ -174,8 +225,13 @@ fn between_columns(schema: &SchemaRef) -> Vec<Expr> {
     let mut all = Vec::new();
     for pair in schema.fields().windows(2) {
         if pair[0].data_type() == pair[1].data_type() {
-            let [left, right] = [&pair[0], &pair[1]].map(|field| Expr::Column(Column::from_name(field.name())));
-            all.extend([left.clone().eq(right.clone()), left.clone().lt(right.clone()), left.not_eq(right)]);
+            let [left, right] =
+                [&pair[0], &pair[1]].map(|field| Expr::Column(Column::from_name(field.name())));
+            all.extend([
+                left.clone().eq(right.clone()),
+                left.clone().lt(right.clone()),
+                left.not_eq(right),
+            ]);
         }
     }
     all

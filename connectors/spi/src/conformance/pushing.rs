@@ -17,15 +17,21 @@ const DYNAMIC_FILTERS: usize = 40;
 
 pub(super) async fn check(subject: &Subject<'_>, report: &mut Report) {
     let name = &subject.table.name;
-    let Some(compiler) = report.expect(Behaviour::Predicates, name, Compiler::new(&subject.schema)) else { return };
+    let Some(compiler) = report.expect(Behaviour::Predicates, name, Compiler::new(&subject.schema))
+    else {
+        return;
+    };
     let mut draw = Draw(subject.fixture.seed);
     // What the engine cannot type or run by itself is no predicate.
-    let predicates: Vec<Predicate> = predicates::all(&subject.rows, subject.fixture.predicates_max, &mut draw)
-        .into_iter()
-        .filter_map(|expr| compiler.compile(expr))
-        .filter(|predicate| rows::filter(&subject.rows, predicate.physical.as_ref()).is_ok())
-        .collect();
-    report.check(Behaviour::Predicates, !predicates.is_empty(), || format!("{name}: no predicates to try"));
+    let predicates: Vec<Predicate> =
+        predicates::all(&subject.rows, subject.fixture.predicates_max, &mut draw)
+            .into_iter()
+            .filter_map(|expr| compiler.compile(expr))
+            .filter(|predicate| rows::filter(&subject.rows, predicate.physical.as_ref()).is_ok())
+            .collect();
+    report.check(Behaviour::Predicates, !predicates.is_empty(), || {
+        format!("{name}: no predicates to try")
+    });
     if predicates.is_empty() {
         return;
     }
@@ -33,7 +39,11 @@ pub(super) async fn check(subject: &Subject<'_>, report: &mut Report) {
         for _ in 0..DYNAMIC_FILTERS {
             let predicate = &predicates[draw.below(predicates.len())];
             let outcome = dynamic_filter(subject, predicate).await;
-            report.expect(Behaviour::DynamicFilters, &format!("{name} where {}", predicate.expr), outcome);
+            report.expect(
+                Behaviour::DynamicFilters,
+                &format!("{name} where {}", predicate.expr),
+                outcome,
+            );
         }
     }
     if !subject.fixture.wants(Behaviour::Predicates) {
@@ -46,14 +56,26 @@ pub(super) async fn check(subject: &Subject<'_>, report: &mut Report) {
     let mut tally = Tally::default();
     for predicate in &predicates {
         let outcome = offer(subject, pushdown, &[predicate], &mut tally).await;
-        report.expect(Behaviour::Predicates, &format!("{name} where {}", predicate.expr), outcome);
+        report.expect(
+            Behaviour::Predicates,
+            &format!("{name} where {}", predicate.expr),
+            outcome,
+        );
     }
     for _ in 0..CONJUNCTIONS {
-        let some: Vec<&Predicate> =
-            (0..2 + draw.below(2)).map(|_| &predicates[draw.below(predicates.len())]).collect();
-        let text: Vec<String> = some.iter().map(|predicate| format!("({})", predicate.expr)).collect();
+        let some: Vec<&Predicate> = (0..2 + draw.below(2))
+            .map(|_| &predicates[draw.below(predicates.len())])
+            .collect();
+        let text: Vec<String> = some
+            .iter()
+            .map(|predicate| format!("({})", predicate.expr))
+            .collect();
         let outcome = offer(subject, pushdown, &some, &mut tally).await;
-        report.expect(Behaviour::Predicates, &format!("{name} where {}", text.join(" and ")), outcome);
+        report.expect(
+            Behaviour::Predicates,
+            &format!("{name} where {}", text.join(" and ")),
+            outcome,
+        );
     }
     report.note(format!(
         "{name}: {} predicates pushed exactly, {} as supersets, {} refused",
@@ -76,13 +98,21 @@ async fn offer(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let table = subject.table;
-    let exprs: Vec<_> = conjuncts.iter().map(|predicate| predicate.expr.clone()).collect();
+    let exprs: Vec<_> = conjuncts
+        .iter()
+        .map(|predicate| predicate.expr.clone())
+        .collect();
     let answer = pushdown.apply_filter(table, &table.handle, &exprs);
     if answer.outcome.len() != exprs.len() {
-        return Err(format!("{} answers to {} conjuncts", answer.outcome.len(), exprs.len()));
+        return Err(format!(
+            "{} answers to {} conjuncts",
+            answer.outcome.len(),
+            exprs.len()
+        ));
     }
     let same = |other: &crate::FilterPushdown| {
-        other.outcome == answer.outcome && format!("{:?}", other.handle) == format!("{:?}", answer.handle)
+        other.outcome == answer.outcome
+            && format!("{:?}", other.handle) == format!("{:?}", answer.handle)
     };
     if !same(&pushdown.apply_filter(table, &table.handle, &exprs)) {
         return Err("another answer the second time".into());
@@ -110,11 +140,22 @@ async fn offer(
         }
         expected = rows::filter(&expected, predicate.physical.as_ref())?;
     }
-    if answer.outcome.iter().all(|outcome| matches!(outcome, Pushed::No(_))) {
-        return if answer.handle == table.handle { Ok(()) } else { Err("refused, but the handle changed".into()) };
+    if answer
+        .outcome
+        .iter()
+        .all(|outcome| matches!(outcome, Pushed::No(_)))
+    {
+        return if answer.handle == table.handle {
+            Ok(())
+        } else {
+            Err("refused, but the handle changed".into())
+        };
     }
     let handle = handle_over_the_wire(&answer.handle)?;
-    let mut found = subject.source.read(&handle, &subject.schema, Options::all(&subject.schema)).await?;
+    let mut found = subject
+        .source
+        .read(&handle, &subject.schema, Options::all(&subject.schema))
+        .await?;
     for predicate in &checked_again {
         found = again(&found, predicate)?;
     }
@@ -122,36 +163,71 @@ async fn offer(
     if let Some(difference) = expected.difference(&RowSet::of(&subject.schema, &found)?) {
         return Err(format!("{difference} ({:?})", answer.outcome));
     }
-    if checked_again.is_empty() && answer.outcome.iter().all(|outcome| *outcome == Pushed::Exactly) {
+    if checked_again.is_empty()
+        && answer
+            .outcome
+            .iter()
+            .all(|outcome| *outcome == Pushed::Exactly)
+    {
         exact_counts(subject, &handle, expected.len()).await?;
     }
     Ok(())
 }
 
 /// Above an exact filter the engine counts and limits without looking at a row.
-async fn exact_counts(subject: &Subject<'_>, handle: &crate::TableHandle, expected: usize) -> Result<(), String> {
-    let count = |batches: Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-    let counted = count(subject.source.read(handle, &subject.schema, Options::columns(Vec::new())).await?);
+async fn exact_counts(
+    subject: &Subject<'_>,
+    handle: &crate::TableHandle,
+    expected: usize,
+) -> Result<(), String> {
+    let count =
+        |batches: Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let counted = count(
+        subject
+            .source
+            .read(handle, &subject.schema, Options::columns(Vec::new()))
+            .await?,
+    );
     if counted != expected {
-        return Err(format!("{counted} rows without columns, {expected} with them"));
+        return Err(format!(
+            "{counted} rows without columns, {expected} with them"
+        ));
     }
     let limit = (expected / 2).max(1);
-    let options = Options { limit: Some(limit), ..Options::all(&subject.schema) };
-    let limited = count(subject.source.read(handle, &subject.schema, options).await?);
+    let options = Options {
+        limit: Some(limit),
+        ..Options::all(&subject.schema)
+    };
+    let limited = count(
+        subject
+            .source
+            .read(handle, &subject.schema, options)
+            .await?,
+    );
     if limited < limit.min(expected) || limited > expected {
-        return Err(format!("{limited} of {expected} rows under a limit of {limit}"));
+        return Err(format!(
+            "{limited} of {expected} rows under a limit of {limit}"
+        ));
     }
     Ok(())
 }
 
 fn again(batches: &[RecordBatch], predicate: &Predicate) -> Result<Vec<RecordBatch>, String> {
-    batches.iter().map(|batch| rows::filter(batch, predicate.physical.as_ref())).collect()
+    batches
+        .iter()
+        .map(|batch| rows::filter(batch, predicate.physical.as_ref()))
+        .collect()
 }
 
 async fn dynamic_filter(subject: &Subject<'_>, predicate: &Predicate) -> Result<(), String> {
-    let options =
-        Options { dynamic_filters: vec![predicate.physical.clone()], ..Options::all(&subject.schema) };
-    let found = subject.source.read(&subject.table.handle, &subject.schema, options).await?;
+    let options = Options {
+        dynamic_filters: vec![predicate.physical.clone()],
+        ..Options::all(&subject.schema)
+    };
+    let found = subject
+        .source
+        .read(&subject.table.handle, &subject.schema, options)
+        .await?;
     let found = RowSet::of(&subject.schema, &again(&found, predicate)?)?;
     let expected = rows::filter(&subject.rows, predicate.physical.as_ref())?;
     match RowSet::of(&subject.schema, &[expected])?.difference(&found) {

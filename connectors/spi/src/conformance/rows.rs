@@ -23,20 +23,38 @@ pub(super) struct RowSet {
 
 impl RowSet {
     pub(super) fn of(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RowSet, String> {
-        let names = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let names = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         if schema.fields().is_empty() {
             let count = batches.iter().map(RecordBatch::num_rows).sum();
-            return Ok(RowSet { converter: None, names, rows: vec![Vec::new(); count] });
+            return Ok(RowSet {
+                converter: None,
+                names,
+                rows: vec![Vec::new(); count],
+            });
         }
-        let fields = schema.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        let fields = schema
+            .fields()
+            .iter()
+            .map(|f| SortField::new(f.data_type().clone()))
+            .collect();
         let converter = RowConverter::new(fields).map_err(|e| e.to_string())?;
         let mut rows = Vec::new();
         for batch in batches {
-            let converted = converter.convert_columns(batch.columns()).map_err(|e| e.to_string())?;
+            let converted = converter
+                .convert_columns(batch.columns())
+                .map_err(|e| e.to_string())?;
             rows.extend(converted.iter().map(|row| row.data().to_vec()));
         }
         rows.sort_unstable();
-        Ok(RowSet { converter: Some(converter), names, rows })
+        Ok(RowSet {
+            converter: Some(converter),
+            names,
+            rows,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,7 +79,11 @@ impl RowSet {
         }
         let missing = first_extra(&self.rows, &found.rows);
         let extra = first_extra(&found.rows, &self.rows);
-        let mut text = format!("{} rows expected, {} found", self.rows.len(), found.rows.len());
+        let mut text = format!(
+            "{} rows expected, {} found",
+            self.rows.len(),
+            found.rows.len()
+        );
         if let Some(row) = missing {
             text.push_str(&format!("; missing {}", self.show(row)));
         }
@@ -99,10 +121,18 @@ fn first_extra<'a>(left: &'a [Vec<u8>], right: &[Vec<u8>]) -> Option<&'a [u8]> {
 }
 
 /// The rows for which `predicate` is true, by the engine.
-pub(super) fn filter(batch: &RecordBatch, predicate: &dyn PhysicalExpr) -> Result<RecordBatch, String> {
+pub(super) fn filter(
+    batch: &RecordBatch,
+    predicate: &dyn PhysicalExpr,
+) -> Result<RecordBatch, String> {
     let value = predicate.evaluate(batch).map_err(|e| e.to_string())?;
-    let array = value.into_array(batch.num_rows()).map_err(|e| e.to_string())?;
-    let mask = array.as_any().downcast_ref::<BooleanArray>().ok_or("the predicate is no boolean")?;
+    let array = value
+        .into_array(batch.num_rows())
+        .map_err(|e| e.to_string())?;
+    let mask = array
+        .as_any()
+        .downcast_ref::<BooleanArray>()
+        .ok_or("the predicate is no boolean")?;
     filter_record_batch(batch, mask).map_err(|e| e.to_string())
 }
 
@@ -112,10 +142,18 @@ mod tests {
 
     #[test]
     fn extra_rows_are_found_by_how_often_they_are_there() {
-        let rows = |texts: &[&str]| texts.iter().map(|t| t.as_bytes().to_vec()).collect::<Vec<_>>();
+        let rows = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|t| t.as_bytes().to_vec())
+                .collect::<Vec<_>>()
+        };
         let (once, twice) = (rows(&["a", "b"]), rows(&["a", "b", "b"]));
         assert_eq!(first_extra(&twice, &once), Some(b"b".as_slice()));
         assert_eq!(first_extra(&once, &twice), None);
-        assert_eq!(first_extra(&rows(&["a"]), &rows(&["0", "b"])), Some(b"a".as_slice()));
+        assert_eq!(
+            first_extra(&rows(&["a"]), &rows(&["0", "b"])),
+            Some(b"a".as_slice())
+        );
     }
 }

@@ -10,7 +10,8 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::{
-    BatchStream, Connector, DynamicFilter, ReadRequest, ScanMetrics, Split, SplitRequest, TableHandle,
+    BatchStream, Connector, DynamicFilter, ReadRequest, ScanMetrics, Split, SplitRequest,
+    TableHandle,
 };
 
 /// A read of a small table that takes longer hangs.
@@ -62,7 +63,10 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn new(connector: &'a dyn Connector) -> Self {
-        Source { connector, queries: AtomicU64::new(0) }
+        Source {
+            connector,
+            queries: AtomicU64::new(0),
+        }
     }
 
     /// A query of its own for each read, as sources that keep snapshots per query expect.
@@ -77,7 +81,10 @@ impl<'a> Source<'a> {
         handle: &TableHandle,
         parallelism: usize,
     ) -> Result<(Arc<str>, Vec<Split>), String> {
-        let request = SplitRequest { query_id: self.next_query(), parallelism };
+        let request = SplitRequest {
+            query_id: self.next_query(),
+            parallelism,
+        };
         let splits = timeout("splits", self.connector.splits().splits(handle, &request)).await?;
         Ok((request.query_id, splits.map_err(|e| e.to_string())?))
     }
@@ -102,7 +109,10 @@ impl<'a> Source<'a> {
             batch_rows: options.batch_rows,
             metrics: Arc::new(NoMetrics),
         };
-        self.connector.reader().read(request).map_err(|e| e.to_string())
+        self.connector
+            .reader()
+            .read(request)
+            .map_err(|e| e.to_string())
     }
 
     /// Every batch of each split, splits read at once.
@@ -113,10 +123,15 @@ impl<'a> Source<'a> {
         options: Options,
     ) -> Result<Vec<Vec<RecordBatch>>, String> {
         let (query_id, splits) = self.splits(handle, options.parallelism).await?;
-        let expected = Arc::new(schema.project(&options.projection).map_err(|e| e.to_string())?);
+        let expected = Arc::new(
+            schema
+                .project(&options.projection)
+                .map_err(|e| e.to_string())?,
+        );
         let reads = splits.iter().map(|split| async {
             let stream = self.open(&query_id, handle, split, schema, &options)?;
-            let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(|e| e.to_string())?;
+            let batches: Vec<RecordBatch> =
+                stream.try_collect().await.map_err(|e| e.to_string())?;
             match batches.iter().find(|batch| batch.schema() != expected) {
                 Some(wrong) => Err(format!(
                     "a batch of {} has the schema {:?} and not {expected:?}",
@@ -136,7 +151,12 @@ impl<'a> Source<'a> {
         schema: &SchemaRef,
         options: Options,
     ) -> Result<Vec<RecordBatch>, String> {
-        Ok(self.read_splits(handle, schema, options).await?.into_iter().flatten().collect())
+        Ok(self
+            .read_splits(handle, schema, options)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Polls each split once and drops it.
@@ -149,7 +169,10 @@ impl<'a> Source<'a> {
         let (query_id, splits) = self.splits(handle, options.parallelism).await?;
         for split in &splits {
             let mut stream = self.open(&query_id, handle, split, schema, &options)?;
-            timeout("the first batch", stream.next()).await?.transpose().map_err(|e| e.to_string())?;
+            timeout("the first batch", stream.next())
+                .await?
+                .transpose()
+                .map_err(|e| e.to_string())?;
         }
         Ok(())
     }

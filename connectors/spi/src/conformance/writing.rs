@@ -14,13 +14,28 @@ use crate::{Error, SqlState, TableMetadata, WriteTarget, Writer};
 const TABLE: &str = "conformance_table";
 const SCHEMA: &str = "conformance_schema";
 
-pub(super) async fn check(source: &Source<'_>, schema: &str, columns: &SchemaRef, report: &mut Report) {
+pub(super) async fn check(
+    source: &Source<'_>,
+    schema: &str,
+    columns: &SchemaRef,
+    report: &mut Report,
+) {
     let Some(writer) = source.connector.writer() else {
-        report.check(Behaviour::Writing, false, || "the fixture is writable, the connector is not".into());
+        report.check(Behaviour::Writing, false, || {
+            "the fixture is writable, the connector is not".into()
+        });
         return;
     };
-    let Some(batch) = report.expect(Behaviour::Writing, "literals", corpus::batch(columns)) else { return };
-    let target = Target { source, writer, schema, columns, batch };
+    let Some(batch) = report.expect(Behaviour::Writing, "literals", corpus::batch(columns)) else {
+        return;
+    };
+    let target = Target {
+        source,
+        writer,
+        schema,
+        columns,
+        batch,
+    };
     // Left over by a run that was stopped.
     let _ = writer.drop_table(schema, TABLE).await;
     let _ = writer.drop_schema(SCHEMA, true).await;
@@ -56,20 +71,34 @@ impl Target<'_> {
     }
 
     fn insert(&self, table: &str) -> WriteTarget {
-        WriteTarget::Insert { schema: self.schema.to_owned(), table: table.to_owned() }
+        WriteTarget::Insert {
+            schema: self.schema.to_owned(),
+            table: table.to_owned(),
+        }
     }
 
     async fn write(&self, target: WriteTarget, times: usize, commit: bool) -> Result<u64, String> {
         let mut sink = self.writer.begin(target).await.map_err(|e| e.to_string())?;
         for _ in 0..times {
-            sink.write(self.batch.clone()).await.map_err(|e| e.to_string())?;
+            sink.write(self.batch.clone())
+                .await
+                .map_err(|e| e.to_string())?;
         }
         // A sink that is dropped here leaves nothing behind.
-        if commit { sink.commit().await.map_err(|e| e.to_string()) } else { Ok(0) }
+        if commit {
+            sink.commit().await.map_err(|e| e.to_string())
+        } else {
+            Ok(0)
+        }
     }
 
     async fn table(&self) -> Result<Option<TableMetadata>, String> {
-        self.source.connector.metadata().table(self.schema, TABLE).await.map_err(|e| e.to_string())
+        self.source
+            .connector
+            .metadata()
+            .table(self.schema, TABLE)
+            .await
+            .map_err(|e| e.to_string())
     }
 
     /// The table holds the batch so many times.
@@ -77,9 +106,16 @@ impl Target<'_> {
         let table = self.table().await?.ok_or("the table is not there")?;
         let schema = table.arrow_schema();
         if schema.fields() != self.columns.fields() {
-            return Err(format!("columns {:?} became {:?}", self.columns.fields(), schema.fields()));
+            return Err(format!(
+                "columns {:?} became {:?}",
+                self.columns.fields(),
+                schema.fields()
+            ));
         }
-        let found = self.source.read(&table.handle, &schema, Options::all(&schema)).await?;
+        let found = self
+            .source
+            .read(&table.handle, &schema, Options::all(&schema))
+            .await?;
         let expected = RowSet::of(&schema, &vec![self.batch.clone(); times])?;
         match expected.difference(&RowSet::of(&schema, &found)?) {
             Some(difference) => Err(difference),
@@ -88,7 +124,8 @@ impl Target<'_> {
     }
 
     async fn creates(&self) -> Result<(), String> {
-        self.write(self.create(self.schema, false), 2, false).await?;
+        self.write(self.create(self.schema, false), 2, false)
+            .await?;
         if self.table().await?.is_some() {
             return Err("an abandoned sink left a table".into());
         }
@@ -109,9 +146,20 @@ impl Target<'_> {
     }
 
     async fn refuses(&self) -> Result<(), String> {
-        refused(self.writer.begin(self.create(self.schema, false)).await, &SqlState::DUPLICATE_TABLE)?;
-        refused(self.writer.begin(self.create("no_such_schema", false)).await, &SqlState::INVALID_SCHEMA_NAME)?;
-        refused(self.writer.begin(self.insert("no_such_table")).await, &SqlState::UNDEFINED_TABLE)?;
+        refused(
+            self.writer.begin(self.create(self.schema, false)).await,
+            &SqlState::DUPLICATE_TABLE,
+        )?;
+        refused(
+            self.writer
+                .begin(self.create("no_such_schema", false))
+                .await,
+            &SqlState::INVALID_SCHEMA_NAME,
+        )?;
+        refused(
+            self.writer.begin(self.insert("no_such_table")).await,
+            &SqlState::UNDEFINED_TABLE,
+        )?;
         self.holds(3).await
     }
 
@@ -124,7 +172,11 @@ impl Target<'_> {
 
     async fn drops(&self) -> Result<(), String> {
         for expected in [true, false] {
-            let dropped = self.writer.drop_table(self.schema, TABLE).await.map_err(|e| e.to_string())?;
+            let dropped = self
+                .writer
+                .drop_table(self.schema, TABLE)
+                .await
+                .map_err(|e| e.to_string())?;
             if dropped != expected || self.table().await?.is_some() {
                 return Err(format!("drop_table said {dropped}"));
             }
@@ -139,7 +191,13 @@ impl Target<'_> {
         if !first || second {
             return Err(format!("create_schema said {first}, then {second}"));
         }
-        let listed = self.source.connector.metadata().schemas().await.map_err(text)?;
+        let listed = self
+            .source
+            .connector
+            .metadata()
+            .schemas()
+            .await
+            .map_err(text)?;
         if !listed.iter().any(|name| name == SCHEMA) {
             return Err("schemas() lacks a new schema".into());
         }
@@ -149,14 +207,22 @@ impl Target<'_> {
         }
         let cascaded = self.writer.drop_schema(SCHEMA, true).await.map_err(text)?;
         let again = self.writer.drop_schema(SCHEMA, true).await.map_err(text)?;
-        if cascaded && !again { Ok(()) } else { Err(format!("drop_schema said {cascaded}, then {again}")) }
+        if cascaded && !again {
+            Ok(())
+        } else {
+            Err(format!("drop_schema said {cascaded}, then {again}"))
+        }
     }
 }
 
 fn refused<T>(outcome: crate::Result<T>, code: &SqlState) -> Result<(), String> {
     match outcome {
         Err(error) if error.code == *code => Ok(()),
-        Err(error) => Err(format!("{} instead of {}: {error}", error.code.code(), code.code())),
+        Err(error) => Err(format!(
+            "{} instead of {}: {error}",
+            error.code.code(),
+            code.code()
+        )),
         Ok(_) => Err(format!("accepted, where {} was due", code.code())),
     }
 }

@@ -303,12 +303,7 @@ impl Node {
             DataType::Map(..) => {
                 let map = array.as_map().clone();
                 let entries = map.entries();
-                let options = FormatOptions::default();
-                let formatter = ArrayFormatter::try_new(map.keys(), &options)
-                    .map_err(|error| Error::internal(error.to_string()))?;
-                let keys = (0..map.keys().len())
-                    .map(|row| (!map.keys().is_null(row)).then(|| formatter.value(row).to_string()))
-                    .collect();
+                let keys = spell_keys(map.keys())?;
                 let value_field = entries.fields().get(1).cloned();
                 let value_field = value_field.ok_or_else(|| Error::internal("a map without values"))?;
                 let values = Box::new(Node::new(map.values(), &value_field, style)?);
@@ -398,6 +393,13 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// A map's keys as text: JSON has no other keys.
+fn spell_keys(keys: &ArrayRef) -> Result<Vec<Option<String>>> {
+    let options = FormatOptions::default();
+    let formatter = ArrayFormatter::try_new(keys, &options).map_err(|error| Error::internal(error.to_string()))?;
+    Ok((0..keys.len()).map(|row| (!keys.is_null(row)).then(|| formatter.value(row).to_string())).collect())
 }
 
 fn write_json_string(text: &[u8], out: &mut Vec<u8>) {

@@ -1,0 +1,103 @@
+//! How fast a table comes in, beside the server's own COPY to nowhere, and how long a key lookup takes.
+//!
+//! `cargo run --release -p sluice-connector-postgres --example scan_rate -- [ROWS]`
+
+#[path = "../tests/source/support.rs"]
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use datafusion::prelude::{col, lit};
+use futures::StreamExt;
+use support::{PASSWORD, Server, open, read, table};
+
+const ROUNDS: usize = 5;
+
+#[tokio::main]
+async fn main() {
+    let rows: u64 = std::env::args()
+        .nth(1)
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(1_000_000);
+    let server = Server::start();
+    server
+        .sql(&format!(
+            "CREATE TABLE orders AS SELECT g::bigint AS o_orderkey, (g % 150000)::bigint AS o_custkey, 'O' AS o_orderstatus,
+                 (g % 1000000 / 7.0)::numeric(15,2) AS o_totalprice, '1992-01-01'::date + (g % 2400)::int AS o_orderdate,
+                 '5-LOW' AS o_orderpriority, 'Clerk#' || lpad((g % 1000)::text, 9, '0') AS o_clerk, 0 AS o_shippriority,
+                 'carefully final requests about the deposits ' || g AS o_comment FROM generate_series(1, {rows}) g;
+             ALTER TABLE orders ADD PRIMARY KEY (o_orderkey); ANALYZE orders"
+        ))
+        .await;
+    let catalog = server.catalog();
+    let orders = table(&catalog, "orders").await;
+    let all: Vec<usize> = (0..orders.columns.len()).collect();
+
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let mut stream = open(&catalog, &orders, &orders.handle, all.clone(), None)
+            .await
+            .unwrap();
+        let mut count = 0;
+        while let Some(batch) = stream.next().await {
+            count += batch.unwrap().num_rows() as u64;
+        }
+        assert_eq!(count, rows);
+        ours.push(start.elapsed());
+
+        let start = Instant::now();
+        let status = Command::new("psql")
+            .args([
+                &server.url(),
+                "-qc",
+                "COPY (SELECT * FROM orders) TO STDOUT (FORMAT binary)",
+            ])
+            .env("PGPASSWORD", PASSWORD)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        raw.push(start.elapsed());
+    }
+    let (ours, raw) = (median(ours), median(raw));
+    println!(
+        "{rows} rows: {:.0} rows/s here ({ours:?}), {:.0} rows/s by psql's COPY to /dev/null ({raw:?}): {:.2}x",
+        rows as f64 / ours.as_secs_f64(),
+        rows as f64 / raw.as_secs_f64(),
+        raw.as_secs_f64() / ours.as_secs_f64()
+    );
+
+    let pushdown = catalog.pushdown().unwrap();
+    let client = server.client().await;
+    let statement = client
+        .prepare("SELECT * FROM orders WHERE o_orderkey = $1")
+        .await
+        .unwrap();
+    let (mut ours, mut native) = (Vec::new(), Vec::new());
+    for key in (1..=2000i64).map(|n| n * 37 % rows as i64 + 1) {
+        let start = Instant::now();
+        let handle = pushdown
+            .apply_filter(&orders, &orders.handle, &[col("o_orderkey").eq(lit(key))])
+            .handle;
+        let batches = read(&catalog, &orders, &handle, all.clone(), None)
+            .await
+            .unwrap();
+        assert_eq!(batches[0].num_rows(), 1);
+        ours.push(start.elapsed());
+        let start = Instant::now();
+        client.query_one(&statement, &[&key]).await.unwrap();
+        native.push(start.elapsed());
+    }
+    println!(
+        "key lookup p50: {:?} here, {:?} by the client library alone",
+        median(ours),
+        median(native)
+    );
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}

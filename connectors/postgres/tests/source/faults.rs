@@ -1,0 +1,213 @@
+//! What goes wrong: cancels, dead servers, wrong passwords, full pools.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::support::{PASSWORD, Server, create, fails, open, read, read_all, rows, table};
+
+const BIG: &str = "CREATE TABLE big AS SELECT g::int AS a, repeat('x', 200) AS b FROM generate_series(1, 300000) g";
+
+#[tokio::test]
+async fn dropping_a_stream_ends_the_statement() {
+    let server = Server::start();
+    server.sql(BIG).await;
+    let catalog = server.catalog();
+    let metadata = table(&catalog, "big").await;
+    let mut stream = open(&catalog, &metadata, &metadata.handle, vec![0, 1], None)
+        .await
+        .unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    drop(stream);
+    server.wait_until_idle(Duration::from_secs(1)).await;
+
+    // Statements that do not write to their socket hear of it by the cancel request only.
+    let native = catalog.passthrough().unwrap();
+    for (projection, limit) in [(vec![0], None), (vec![0], Some(5)), (vec![], None)] {
+        let sleep = native.query("SELECT pg_sleep(60), 1").await.unwrap();
+        let mut stream = open(&catalog, &sleep, &sleep.handle, projection, limit)
+            .await
+            .unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(300), stream.next()).await;
+        assert!(waited.is_err(), "it should still sleep");
+        drop(stream);
+        server.wait_until_idle(Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        rows(
+            &read(&catalog, &metadata, &metadata.handle, vec![], None)
+                .await
+                .unwrap()
+        ),
+        300_000
+    );
+}
+
+#[tokio::test]
+async fn a_source_that_dies_is_a_clean_error_and_comes_back() {
+    let server = Server::start();
+    server.sql(BIG).await;
+    let catalog = server.catalog();
+    let metadata = table(&catalog, "big").await;
+    for mode in ["immediate", "fast"] {
+        // Two connections: one in use, one idle in the pool.
+        let mut stream = open(&catalog, &metadata, &metadata.handle, vec![0, 1], None)
+            .await
+            .unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        assert_eq!(
+            rows(
+                &read(&catalog, &metadata, &metadata.handle, vec![], None)
+                    .await
+                    .unwrap()
+            ),
+            300_000
+        );
+        server.down(mode);
+        let error = fails(stream.try_collect::<Vec<_>>().await);
+        assert_eq!(
+            (error.code.code(), error.source_name.as_deref()),
+            ("08006", Some("shop")),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .message
+                .starts_with("lost the connection to the source of catalog \"shop\""),
+            "{error:?}"
+        );
+
+        let start = Instant::now();
+        let error = fails(read_all(&catalog, &metadata).await);
+        assert_eq!(error.code.code(), "08006", "{error:?}");
+        assert!(
+            error.message.starts_with(
+                "could not connect to the source of catalog \"shop\": connection refused"
+            ),
+            "{error:?}"
+        );
+        assert!(error.hint.is_some() && start.elapsed() < Duration::from_secs(5));
+
+        server.up();
+        assert_eq!(
+            rows(&read_all(&catalog, &metadata).await.unwrap()),
+            300_000,
+            "after {mode}"
+        );
+    }
+    // A restart between two reads is not even noticed.
+    for limit in [None, Some(10)] {
+        read(&catalog, &metadata, &metadata.handle, vec![0], limit)
+            .await
+            .unwrap();
+        server.down("immediate");
+        server.up();
+        read(&catalog, &metadata, &metadata.handle, vec![0], limit)
+            .await
+            .unwrap();
+    }
+    // A connection that an operator ended.
+    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice'").await;
+    read(&catalog, &metadata, &metadata.handle, vec![0], Some(10))
+        .await
+        .unwrap();
+    catalog.metadata().schemas().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_come_in_is_told_why() {
+    let server = Server::shared();
+    let port = server.port;
+    for (keys, code, words) in [
+        (
+            format!("url = '{}'\npassword = 'wrong-one'", server.url()),
+            "08004",
+            "password authentication failed",
+        ),
+        (format!("url = '{}'", server.url()), "08006", "password"),
+        (
+            format!(
+                "url = 'postgresql://postgres@127.0.0.1:{port}/absent'\npassword = '''{PASSWORD}'''"
+            ),
+            "08004",
+            "\"absent\" does not exist",
+        ),
+        (
+            format!(
+                "url = 'postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=require'\npassword = 'x'"
+            ),
+            "08006",
+            "",
+        ),
+        (
+            "url = 'postgresql://a@127.0.0.1:1/b'".into(),
+            "08006",
+            "connection refused",
+        ),
+        (
+            "url = 'postgresql://a@no-such-host.invalid/b'".into(),
+            "08006",
+            "",
+        ),
+    ] {
+        let catalog = create(toml::from_str(&keys).unwrap()).unwrap();
+        let error = fails(catalog.metadata().schemas().await);
+        assert_eq!(error.code.code(), code, "{keys}: {error:?}");
+        assert!(
+            error
+                .message
+                .starts_with("could not connect to the source of catalog \"shop\": "),
+            "{error:?}"
+        );
+        assert!(error.message.contains(words), "{error:?}");
+        assert_eq!(error.source_name.as_deref(), Some("shop"));
+        assert!(error.hint.is_some());
+        let shown = format!("{error:?}");
+        assert!(
+            !shown.contains("wrong-one") && !shown.contains(PASSWORD),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_pool_names_the_source() {
+    let server = Server::start();
+    server.sql(BIG).await;
+    let catalog = server.catalog_with("max_connections = 1\nwait_timeout = '200ms'");
+    let metadata = table(&catalog, "big").await;
+    let mut stream = open(&catalog, &metadata, &metadata.handle, vec![0, 1], None)
+        .await
+        .unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    let error = fails(read(&catalog, &metadata, &metadata.handle, vec![0], Some(1)).await);
+    assert_eq!(
+        (error.code.code(), error.source_name.as_deref()),
+        ("53300", Some("shop")),
+        "{error:?}"
+    );
+    drop(stream);
+    read(&catalog, &metadata, &metadata.handle, vec![0], Some(1))
+        .await
+        .unwrap();
+    assert!(catalog.open_connections() <= 1);
+}
+
+#[tokio::test]
+async fn a_failed_statement_leaves_a_usable_connection() {
+    let server = Server::shared();
+    let catalog = server.catalog_with("max_connections = 1");
+    server
+        .sql("CREATE VIEW failing AS SELECT 1 / (g - 3) AS a FROM generate_series(1, 5) g")
+        .await;
+    let metadata = table(&catalog, "failing").await;
+    for limit in [None, Some(5)] {
+        let error = fails(read(&catalog, &metadata, &metadata.handle, vec![0], limit).await);
+        assert_eq!(
+            (error.code.code(), error.message.as_str()),
+            ("22012", "division by zero")
+        );
+    }
+    assert_eq!(catalog.open_connections(), 1);
+    catalog.ping().await.unwrap();
+}

@@ -1,0 +1,292 @@
+//! The coordinator: owns each query from its text to its last row.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `queries` | every query's life and history |
+//! | `stream` | the rows, and what can end them |
+//! | `write` | CREATE TABLE, INSERT, DROP |
+//! | `procedures` | CALL |
+//! | `introspection` | what `pg_catalog` shows of a session |
+//! | `system_tables` | the `system` catalog |
+
+mod introspection;
+mod procedures;
+mod queries;
+mod stream;
+mod system_tables;
+mod write;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::Statement;
+use futures::StreamExt;
+use sluice_catalogs::{Catalogs, METADATA_TTL};
+use sluice_planner::explain::{ExplainOptions, RunFigures, explain};
+use sluice_planner::{
+    BoundStatement, PhysicalStatement, Placement, PlanSession, Planner, QueryPlan, StatementKind,
+};
+use sluice_spi::{Error, Result};
+use sluice_workers::Membership;
+use tokio_util::sync::CancellationToken;
+
+pub use introspection::GatewayFacts;
+pub use queries::{QueryEntry, QueryRegistry, QueryState, QuerySummary};
+pub use system_tables::{SystemSources, system_tables};
+
+use crate::engine::{Engine, Execution, Prepared, RowStream, SessionView};
+use introspection::Introspection;
+use queries::{NewQuery, QueryGuard};
+use stream::Running;
+
+/// The coordinator of a gateway.
+pub struct Coordinator {
+    pub(crate) planner: Planner,
+    pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) queries: Arc<QueryRegistry>,
+    pub(crate) facts: Arc<GatewayFacts>,
+}
+
+/// A statement that this coordinator planned.
+struct PreparedStatement {
+    statement: Statement,
+    text: String,
+    declared: Vec<Option<FieldRef>>,
+    bound: BoundStatement,
+}
+
+impl Prepared for PreparedStatement {
+    fn parameters(&self) -> &[FieldRef] {
+        &self.bound.parameters
+    }
+
+    fn output(&self) -> Option<&SchemaRef> {
+        self.bound.output.as_ref()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Coordinator {
+    /// A coordinator.
+    pub fn new(
+        planner: Planner,
+        membership: Arc<Membership>,
+        queries: Arc<QueryRegistry>,
+        facts: Arc<GatewayFacts>,
+    ) -> Self {
+        let catalogs = planner.catalogs().clone();
+        Coordinator { planner, catalogs, membership, queries, facts }
+    }
+
+    /// What the planner is told of a session, for one statement.
+    fn plan_session(
+        &self,
+        session: &SessionView,
+        query_id: Arc<str>,
+        introspection: &Arc<Introspection>,
+    ) -> PlanSession {
+        let number = |name: &str| session.setting(name).parse::<i64>().ok();
+        PlanSession {
+            query_id,
+            database: session.database.clone(),
+            search_path: session.search_path.clone(),
+            time_zone: session.setting("timezone").to_owned(),
+            pushdown: session.setting("sluice.pushdown") != "off",
+            workers: number("sluice.workers").and_then(|n| usize::try_from(n).ok()),
+            target_partitions: number("sluice.target_partitions")
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|n| *n > 0),
+            distribute_above_bytes: number("sluice.distribute_above")
+                .and_then(|n| u64::try_from(n).ok()),
+            virtual_tables: introspection.clone(),
+            functions: introspection.functions(),
+        }
+    }
+
+    /// Binds; a second time with the system catalogs loaded, where the statement turned out to need them.
+    async fn bind(
+        &self,
+        session: &SessionView,
+        statement: &Statement,
+        declared: &[Option<FieldRef>],
+        query_id: &Arc<str>,
+    ) -> Result<(BoundStatement, PlanSession)> {
+        let introspection = Introspection::new(&self.facts, session);
+        let plan_session = self.plan_session(session, query_id.clone(), &introspection);
+        let bound = self.planner.bind(&plan_session, statement, declared).await;
+        if !introspection.was_missed() {
+            return Ok((bound?, plan_session));
+        }
+        introspection.load(&self.catalogs).await;
+        let bound = self.planner.bind(&plan_session, statement, declared).await?;
+        Ok((bound, plan_session))
+    }
+
+    async fn run_query(
+        &self,
+        session: &SessionView,
+        plan_session: &PlanSession,
+        bound: &BoundStatement,
+        query: &QueryPlan,
+        run: Run,
+    ) -> Result<(Running, PhysicalStatement)> {
+        let Run { guard, cancel, parameters, began } = run;
+        let planned = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(stream::cancelled()),
+            planned = self.planner.plan(plan_session, bound, query, parameters) => planned,
+        };
+        let statement = planned.inspect_err(|error| guard.fail(error))?;
+        let workers = match &statement.placement {
+            Placement::Coordinator(_) => 0,
+            Placement::Workers(urls) => urls.len(),
+        };
+        guard.planned(began.elapsed(), workers);
+        let patience = statement_timeout(session);
+        let running = Running::start(&statement, guard, cancel, patience, &self.membership)?;
+        Ok((running, statement))
+    }
+
+    async fn run_explain(
+        &self,
+        session: &SessionView,
+        plan_session: &PlanSession,
+        bound: &BoundStatement,
+        options: &ExplainOptions,
+        query: &QueryPlan,
+        run: Run,
+    ) -> Result<Execution> {
+        let (statement, figures) = if options.analyze {
+            let (mut running, statement) =
+                self.run_query(session, plan_session, bound, query, run).await?;
+            let planning = running.guard().planning();
+            let began = Instant::now();
+            let mut rows = 0;
+            while let Some(batch) = running.next().await {
+                rows += batch?.num_rows() as u64;
+            }
+            let figures = RunFigures { planning, execution: began.elapsed(), rows };
+            (statement, Some(figures))
+        } else {
+            let statement =
+                self.planner.plan(plan_session, bound, query, run.parameters).await?;
+            run.guard.finish();
+            (statement, None)
+        };
+        let batch = explain(options, &statement, figures).await?;
+        let schema = batch.schema();
+        let batches = futures::stream::once(async { Ok(batch) }).boxed();
+        Ok(Execution::Rows(RowStream { schema, verb: "EXPLAIN", batches }))
+    }
+}
+
+/// One run of a statement.
+struct Run {
+    guard: QueryGuard,
+    cancel: CancellationToken,
+    parameters: Vec<ScalarValue>,
+    began: Instant,
+}
+
+fn statement_timeout(session: &SessionView) -> Option<Duration> {
+    let millis: u64 = session.setting("statement_timeout").parse().ok()?;
+    (millis > 0).then(|| Duration::from_millis(millis))
+}
+
+#[async_trait]
+impl Engine for Coordinator {
+    async fn prepare(
+        &self,
+        session: &SessionView,
+        statement: &Statement,
+        text: &str,
+        parameter_types: &[Option<FieldRef>],
+    ) -> Result<Arc<dyn Prepared>> {
+        let query_id = self.queries.next_id();
+        let (bound, _) = self.bind(session, statement, parameter_types, &query_id).await?;
+        Ok(Arc::new(PreparedStatement {
+            statement: statement.clone(),
+            text: text.to_owned(),
+            declared: parameter_types.to_vec(),
+            bound,
+        }))
+    }
+
+    async fn execute(
+        &self,
+        session: &SessionView,
+        prepared: &Arc<dyn Prepared>,
+        parameters: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> Result<Execution> {
+        let began = Instant::now();
+        let prepared = prepared
+            .as_any()
+            .downcast_ref::<PreparedStatement>()
+            .ok_or_else(|| Error::internal("a statement of another engine"))?;
+        let query_id = self.queries.next_id();
+        let guard = self.queries.begin(
+            query_id.clone(),
+            NewQuery {
+                text: &prepared.text,
+                user: session.user.clone(),
+                database: session.database.clone(),
+                backend_pid: session.backend_pid,
+                cancel: cancel.clone(),
+            },
+        );
+        let run = Run { guard, cancel, parameters, began };
+        // Names are believed for a while only: a table may have changed since.
+        let rebound;
+        let bound = if prepared.bound.must_be_bound_again(METADATA_TTL) {
+            let again = self.bind(session, &prepared.statement, &prepared.declared, &query_id).await;
+            rebound = again.inspect_err(|error| run.guard.fail(error))?;
+            &rebound.0
+        } else {
+            &prepared.bound
+        };
+        let introspection = Introspection::new(&self.facts, session);
+        let plan_session = self.plan_session(session, query_id, &introspection);
+        match &bound.kind {
+            StatementKind::Query(query) => {
+                let (running, statement) =
+                    self.run_query(session, &plan_session, bound, query, run).await?;
+                let schema = statement.schema.clone();
+                Ok(Execution::Rows(RowStream { schema, verb: "SELECT", batches: running.into_stream() }))
+            }
+            StatementKind::Explain(options, query) => {
+                self.run_explain(session, &plan_session, bound, options, query, run).await
+            }
+            StatementKind::Call { name, arguments } => {
+                let done = self.call(session, name, arguments).await;
+                run.end(&done);
+                done.map(|()| Execution::Done("CALL".to_owned()))
+            }
+            _ => write::run(self, session, &plan_session, bound, run).await.map(Execution::Done),
+        }
+    }
+
+    fn databases(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.catalogs.names().map(str::to_owned).collect();
+        names.push("sluice".to_owned());
+        names.sort();
+        names
+    }
+}
+
+impl Run {
+    fn end<T>(&self, outcome: &Result<T>) {
+        match outcome {
+            Ok(_) => self.guard.finish(),
+            Err(error) => self.guard.fail(error),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+"""The benchmark: Sluice and its peers on the same machine, over the same data, in one run.
+
+Prints the machine's facts and one table of ratios; a ratio above 1 is in favour of Sluice's peer. Peers are
+the real PostgreSQL, plain DataFusion (`plain-datafusion`, the same version and the same files) and DuckDB.
+A part that fails is reported as failed; it does not stop the others.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import duckdb_extension_postgres_scanner
+import psycopg
+
+TABLES = ["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"]
+POINT_QUERIES = 2000
+WARM_UP = 200
+
+
+class Table:
+    """Rows of the result: what, ours, the peer's, their ratio, and the aim."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, ours, peer, peer_name, unit, aim=""):
+        ratio = f"{ours / peer:.2f}" if peer else ""
+        shown = f"{peer:.4g} {unit} ({peer_name})" if peer else peer_name
+        self.rows.append((what, f"{ours:.4g} {unit}", shown, ratio, aim))
+        print(f"   {what}: {ours:.4g} {unit}, {shown}, ratio {ratio}", flush=True)
+
+    def fail(self, what, error):
+        line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        self.rows.append((what, "FAILED", line[:80], "", ""))
+        print(f"   {what}: FAILED: {line}", flush=True)
+
+    def print(self):
+        head = ("measurement", "sluice", "peer", "ratio", "aim")
+        widths = [max(len(row[i]) for row in [head, *self.rows]) for i in range(5)]
+        line = "| " + " | ".join("{:<%d}" % width for width in widths) + " |"
+        print(line.format(*head))
+        print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        for row in self.rows:
+            print(line.format(*row))
+
+
+class Sluice:
+    """A running `sluice serve`."""
+
+    def __init__(self, programs, config, scratch):
+        self.announce = scratch / "bench-gateway.json"
+        self.announce.unlink(missing_ok=True)
+        self.log = open(scratch / "bench-gateway.log", "w")
+        listen = [part for key in ("postgres", "http", "rpc") for part in ("--set", f"{key}.listen=127.0.0.1:0")]
+        self.begin = time.perf_counter()
+        self.process = subprocess.Popen(
+            [programs / "sluice", "serve", "--config", config, "--announce", self.announce, *listen],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+        while True:
+            try:
+                facts = json.loads(self.announce.read_text())
+                break
+            except (FileNotFoundError, json.JSONDecodeError):
+                if self.process.poll() is not None:
+                    raise SystemExit(Path(self.log.name).read_text())
+                time.sleep(0.002)
+        self.port = int(facts["postgres"].rsplit(":", 1)[1])
+
+    def connect(self, database="sluice"):
+        return psycopg.connect(host="127.0.0.1", port=self.port, user="bench", dbname=database, autocommit=True)
+
+    def resident(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def facts():
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) / 1024**2
+    load = os.getloadavg()[0]
+    print(f"machine: {cpu.group(1) if cpu else platform.machine()}, {os.cpu_count()} CPUs, {memory:.0f} GiB memory,"
+          f" {platform.system()} {platform.release()}, load before {load:.1f}")
+
+
+def percentiles(connection, statement, parameters):
+    """p50 and p99 in microseconds of a prepared statement over one connection."""
+    times = []
+    with connection.cursor(binary=True) as cursor:
+        for number in range(WARM_UP + POINT_QUERIES):
+            begin = time.perf_counter()
+            cursor.execute(statement, parameters(number), prepare=True)
+            cursor.fetchall()
+            if number >= WARM_UP:
+                times.append(time.perf_counter() - begin)
+    times.sort()
+    return times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
+
+
+def drain(port, user, database, sql):
+    """Seconds for a whole result over a raw socket: bytes are read and thrown away."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        body = struct.pack("!i", 196608) + f"user\0{user}\0database\0{database}\0\0".encode()
+        connection.sendall(struct.pack("!i", len(body) + 4) + body)
+        read_until_ready(connection)
+        text = sql.encode() + b"\0"
+        begin = time.perf_counter()
+        connection.sendall(b"Q" + struct.pack("!i", len(text) + 4) + text)
+        size, error = read_until_ready(connection)
+        if error:
+            raise RuntimeError(error)
+        return time.perf_counter() - begin, size
+
+
+def read_until_ready(connection):
+    """Reads up to ReadyForQuery; gives the bytes read, and the start of an ErrorResponse at the result's start."""
+    buffer = bytearray(1 << 20)
+    size, tail, first = 0, b"", b""
+    while True:
+        count = connection.recv_into(buffer)
+        if count == 0:
+            raise RuntimeError(f"the connection was closed: {first[:200]!r}")
+        if size == 0:
+            first = bytes(buffer[: min(count, 400)])
+        size += count
+        tail = (tail + bytes(buffer[max(0, count - 6) : count]))[-6:]
+        if tail[:5] == b"Z\0\0\0\5" and tail[5:6] in (b"I", b"T", b"E"):
+            return size, first.decode("utf-8", "replace") if first[:1] == b"E" else None
+
+
+def best(runs, action):
+    """The best of some runs, in seconds."""
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def query_text(folder, number):
+    return (folder / f"q{number:02}.sql").read_text()
+
+
+def rename(sql, place):
+    """Puts place(table) where a table is named, outside quotes."""
+    parts = sql.split("'")
+    for index in range(0, len(parts), 2):
+        parts[index] = re.sub(r"\b(%s)\b" % "|".join(TABLES), lambda match: place(match.group(1)), parts[index])
+    return "'".join(parts)
+
+
+def measure_start(arguments, config, table):
+    times = []
+    for _ in range(5):
+        gateway = Sluice(arguments.programs, config, arguments.scratch)
+        with gateway.connect() as session:
+            session.execute("SELECT 1").fetchall()
+        times.append(time.perf_counter() - gateway.begin)
+        time.sleep(0.5)
+        resident = gateway.resident()
+        gateway.stop()
+    times.sort()
+    table.add("exec to first answer (median of 5)", times[2], None, "", "s", "< 1 s")
+    table.add("resident memory when idle", resident, None, "", "MiB", "< 100 MiB")
+
+
+def measure_points(gateway, postgres, table):
+    for what, ours, theirs, parameters, aim in [
+        ("SELECT 1", "SELECT 1", "SELECT 1", lambda number: (), "p50 <= 5x"),
+        (
+            "primary-key lookup, prepared",
+            "SELECT o_totalprice, o_orderdate FROM public.orders WHERE o_orderkey = %b",
+            "SELECT o_totalprice, o_orderdate FROM public.orders WHERE o_orderkey = %b",
+            lambda number: (number * 32 + 1,),
+            "p50 <= 8x",
+        ),
+    ]:
+        with gateway.connect("shop") as session:
+            our_p50, our_p99 = percentiles(session, ours, parameters)
+        with postgres() as session:
+            peer_p50, peer_p99 = percentiles(session, theirs, parameters)
+        table.add(f"{what}, p50", our_p50, peer_p50, "PostgreSQL", "us", aim)
+        table.add(f"{what}, p99", our_p99, peer_p99, "PostgreSQL", "us")
+
+
+def measure_scan(gateway, postgres_port, runs, table):
+    with gateway.connect("shop") as session:
+        columns = [
+            row[0]
+            for row in session.execute(
+                "SELECT column_name FROM information_schema.columns "
+                "WHERE table_schema = 'public' AND table_name = 'lineitem'"
+            ).fetchall()
+        ]
+        # Every column is read and nothing but one row leaves the gateway.
+        text = "SELECT " + ", ".join(f"count({column})" for column in columns) + " FROM public.lineitem"
+        session.execute("SET sluice.workers = 0")
+        ours = best(runs, lambda: session.execute(text + " WHERE l_comment || '' <> '~'").fetchall())
+    copy = "COPY lineitem TO STDOUT (FORMAT binary)"
+    psql = ["psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(postgres_port), "-U", "postgres", "-d", "shop"]
+    with open(os.devnull, "w") as nothing:
+        peer = best(runs, lambda: subprocess.run([*psql, "-c", copy], stdout=nothing, check=True))
+    table.add("full scan of lineitem in PostgreSQL", ours, peer, "COPY binary to /dev/null", "s", "<= 1.25x")
+
+
+def measure_stream(gateway, arguments, runs, table):
+    schema = scale_schema(arguments.scale)
+    ours = min(drain(gateway.port, "bench", "lake", f"SELECT * FROM {schema}.lineitem")[0] for _ in range(runs))
+    peer = min(
+        drain(arguments.postgres_port, "postgres", "shop", "SELECT * FROM lineitem")[0] for _ in range(runs)
+    )
+    table.add("all rows of lineitem to a client", ours, peer, "PostgreSQL's own", "s", "<= 1x")
+
+
+def scale_schema(scale):
+    return "tiny" if scale == "0.01" else "sf" + scale.replace(".", "_")
+
+
+def measure_tpch(gateway, arguments, runs, table):
+    schema = scale_schema(arguments.scale)
+    output = subprocess.run(
+        [arguments.programs / "plain-datafusion", arguments.lake / schema, arguments.queries, str(runs)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    plain = {int(number): float(seconds) for number, seconds in (line.split() for line in output.splitlines())}
+
+    duck = duckdb.connect(config={"threads": os.cpu_count()})
+    for name in TABLES:
+        duck.execute(f"CREATE VIEW {name} AS SELECT * FROM '{arguments.lake}/{schema}/{name}/*.parquet'")
+    ours, ducks = {}, {}
+    with gateway.connect("lake") as session:
+        session.execute("SET sluice.workers = 0")
+        session.execute(f"SET search_path = {schema}")
+        for number in range(1, 23):
+            text = query_text(arguments.queries, number)
+            ducks[number] = best(runs, lambda: duck.execute(text).fetchall())
+            ours[number] = best(runs, lambda: session.execute(text).fetchall())
+    print("   query   sluice  datafusion  duckdb  (seconds, best of %d)" % runs)
+    for number in range(1, 23):
+        print(f"   q{number:02}    {ours[number]:7.3f}     {plain[number]:7.3f} {ducks[number]:7.3f}")
+    table.add("TPC-H 22 on Parquet, sum", sum(ours.values()), sum(plain.values()), "plain DataFusion", "s", "<= 1.1x")
+    table.add("TPC-H 22 on Parquet, sum", sum(ours.values()), sum(ducks.values()), "DuckDB", "s")
+
+
+def measure_join(gateway, arguments, runs, table):
+    schema = scale_schema(arguments.scale)
+    text = """
+        SELECT n_name, count(*) AS lines, sum(l_extendedprice * (1 - l_discount)) AS revenue
+        FROM customer, orders, lineitem, nation
+        WHERE c_custkey = o_custkey AND l_orderkey = o_orderkey AND c_nationkey = n_nationkey
+          AND o_orderdate >= date '1995-01-01' AND o_orderdate < date '1996-01-01'
+          AND c_mktsegment = 'BUILDING'
+        GROUP BY n_name ORDER BY revenue DESC"""
+    places = {"customer": "shop.public.", "orders": "shop.public.", "lineitem": f"lake.{schema}.", "nation": f"tpch.{schema}."}
+    with gateway.connect() as session:
+        session.execute("SET sluice.workers = 0")
+        federated = rename(text, lambda name: places[name] + name)
+        our_rows = session.execute(federated).fetchall()
+        ours = best(runs, lambda: session.execute(federated).fetchall())
+    duck = duckdb.connect(config={"threads": os.cpu_count(), "allow_unsigned_extensions": True})
+    extensions = Path(duckdb_extension_postgres_scanner.__file__).parent / "extensions"
+    extension = next(extensions.rglob("postgres_scanner.duckdb_extension"))
+    duck.execute(f"LOAD '{extension}'")
+    duck.execute(f"ATTACH 'host=127.0.0.1 port={arguments.postgres_port} user=postgres dbname=shop' AS shop (TYPE postgres, READ_ONLY)")
+    for name in ("lineitem", "nation"):
+        duck.execute(f"CREATE VIEW {name} AS SELECT * FROM '{arguments.lake}/{schema}/{name}/*.parquet'")
+    places = {"customer": "shop.public.", "orders": "shop.public.", "lineitem": "", "nation": ""}
+    scanners = rename(text, lambda name: places[name] + name)
+    peer_rows = duck.execute(scanners).fetchall()
+    if [row[:2] for row in our_rows] != [row[:2] for row in peer_rows]:
+        raise RuntimeError("the three-source join gives other rows than DuckDB's")
+    peer = best(runs, lambda: duck.execute(scanners).fetchall())
+    table.add("join over PostgreSQL, Parquet, tpch", ours, peer, "DuckDB with its scanners", "s")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=Path, required=True)
+    parser.add_argument("--lake", type=Path, required=True)
+    parser.add_argument("--queries", type=Path, required=True)
+    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--postgres-port", type=int, required=True)
+    parser.add_argument("--scale", default="1")
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+
+    facts()
+    config = arguments.scratch / "bench-config"
+    (config / "catalogs").mkdir(parents=True, exist_ok=True)
+    (config / "catalogs/shop.toml").write_text(
+        f'connector = "postgres"\nurl = "postgresql://postgres@127.0.0.1:{arguments.postgres_port}/shop"\n'
+    )
+    (config / "catalogs/lake.toml").write_text(f'connector = "lake"\nlocation = "file://{arguments.lake}"\n')
+    (config / "catalogs/tpch.toml").write_text('connector = "tpch"\n')
+
+    def postgres():
+        return psycopg.connect(
+            host="127.0.0.1", port=arguments.postgres_port, user="postgres", dbname="shop", autocommit=True
+        )
+
+    with postgres() as session:
+        version = session.execute("SHOW server_version").fetchone()[0]
+    print(f"peers: PostgreSQL {version}, DuckDB {duckdb.__version__}, DataFusion of this build; scale {arguments.scale}")
+    table = Table()
+    failed = 0
+
+    def part(what, action):
+        nonlocal failed
+        try:
+            action()
+        except Exception as error:  # The other parts still say something.
+            failed += 1
+            table.fail(what, error)
+
+    part("start", lambda: measure_start(arguments, config, table))
+    gateway = Sluice(arguments.programs, config, arguments.scratch)
+    try:
+        part("point queries", lambda: measure_points(gateway, postgres, table))
+        part("scan", lambda: measure_scan(gateway, arguments.postgres_port, arguments.runs, table))
+        part("stream", lambda: measure_stream(gateway, arguments, arguments.runs, table))
+        part("TPC-H", lambda: measure_tpch(gateway, arguments, arguments.runs, table))
+        part("join", lambda: measure_join(gateway, arguments, arguments.runs, table))
+    finally:
+        gateway.stop()
+    print()
+    table.print()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
