@@ -12,8 +12,7 @@ use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::utils::reassign_expr_columns;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
-use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
+use datafusion::physical_expr::{DynamicFilterTracking, EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
@@ -365,8 +364,11 @@ impl ExecutionPlan for ConnectorScanExec {
         let offered = child_pushdown_result.parent_filters;
         // "No" to all: a dynamic filter only ever saves work, so whoever made it still checks.
         let filters = vec![PushedDown::No; offered.len()];
-        let dynamic: Vec<_> =
-            offered.into_iter().map(|f| f.filter).filter(is_dynamic_physical_expr).collect();
+        let dynamic: Vec<_> = offered
+            .into_iter()
+            .map(|f| f.filter)
+            .filter(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
+            .collect();
         if !matches!(phase, FilterPushdownPhase::Post) || dynamic.is_empty() {
             return Ok(FilterPushdownPropagation { filters, updated_node: None });
         }

@@ -9,7 +9,7 @@ use datafusion::common::{ColumnStatistics, Statistics};
 use sluice_spi::{Estimate, TableStatistics};
 
 /// The engine's statistics of a whole table.
-pub fn to_engine(table: &TableStatistics, schema: &Schema) -> Statistics {
+pub(crate) fn to_engine(table: &TableStatistics, schema: &Schema) -> Statistics {
     let mut statistics = Statistics::new_unknown(schema);
     statistics.num_rows = precision(&table.rows, |rows| usize::try_from(*rows).ok());
     statistics.total_byte_size = precision(&table.bytes, |bytes| usize::try_from(*bytes).ok());

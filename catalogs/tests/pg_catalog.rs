@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::catalog::{MemoryCatalogProvider, CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -31,7 +31,10 @@ struct SystemSchema {
 #[async_trait::async_trait]
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
-        pg_catalog::table_names(self.name).iter().map(|n| (*n).to_owned()).collect()
+        pg_catalog::table_names(self.name)
+            .iter()
+            .map(|n| (*n).to_owned())
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -48,7 +51,11 @@ struct Host(Arc<DatabaseSnapshot>);
 
 impl SessionHost for Host {
     fn setting(&self, name: &str) -> Option<String> {
-        self.0.settings.iter().find(|s| s.name == name).map(|s| s.value.clone())
+        self.0
+            .settings
+            .iter()
+            .find(|s| s.name == name)
+            .map(|s| s.value.clone())
     }
 
     fn set_setting(&self, _name: &str, value: &str, _local: bool) -> sluice_spi::Result<String> {
@@ -73,8 +80,16 @@ fn column(field: Field, comment: Option<&str>, default: Option<&str>) -> ColumnM
     }
 }
 
-fn table(name: &str, kind: TableKind, columns: Vec<ColumnMetadata>, key: &[&str]) -> Arc<TableMetadata> {
-    let relation = Relation::Native { text: String::new(), columns: Vec::new() };
+fn table(
+    name: &str,
+    kind: TableKind,
+    columns: Vec<ColumnMetadata>,
+    key: &[&str],
+) -> Arc<TableMetadata> {
+    let relation = Relation::Native {
+        text: String::new(),
+        columns: Vec::new(),
+    };
     Arc::new(TableMetadata {
         schema: "sales".to_owned(),
         name: name.to_owned(),
@@ -89,11 +104,27 @@ fn table(name: &str, kind: TableKind, columns: Vec<ColumnMetadata>, key: &[&str]
 fn snapshot() -> DatabaseSnapshot {
     let text = |name: &str| Field::new(name, DataType::Utf8View, true);
     let customer = vec![
-        column(Field::new("id", DataType::Int64, false), Some("its number"), None),
+        column(
+            Field::new("id", DataType::Int64, false),
+            Some("its number"),
+            None,
+        ),
         column(Field::new("name", DataType::Utf8View, false), None, None),
-        column(tagged("city", DataType::Utf8View, true, "character varying(20)"), None, None),
-        column(Field::new("balance", DataType::Decimal128(12, 2), true), None, None),
-        column(Field::new("joined", DataType::Date32, true), None, Some("CURRENT_DATE")),
+        column(
+            tagged("city", DataType::Utf8View, true, "character varying(20)"),
+            None,
+            None,
+        ),
+        column(
+            Field::new("balance", DataType::Decimal128(12, 2), true),
+            None,
+            None,
+        ),
+        column(
+            Field::new("joined", DataType::Date32, true),
+            None,
+            Some("CURRENT_DATE"),
+        ),
     ];
     let placed = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let tags = DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true)));
@@ -114,21 +145,41 @@ fn snapshot() -> DatabaseSnapshot {
         database: "shop".to_owned(),
         databases: vec!["lake".to_owned(), "shop".to_owned(), "sluice".to_owned()],
         schemas: vec![
-            SchemaSnapshot { name: "public".to_owned(), tables: Vec::new() },
+            SchemaSnapshot {
+                name: "public".to_owned(),
+                tables: Vec::new(),
+            },
             SchemaSnapshot {
                 name: "sales".to_owned(),
                 tables: vec![
                     table("customer", TableKind::Table, customer, &["id"]),
                     table("orders", TableKind::Table, orders, &["line", "id"]),
-                    table("big", TableKind::View, vec![column(text("a"), None, None)], &[]),
+                    table(
+                        "big",
+                        TableKind::View,
+                        vec![column(text("a"), None, None)],
+                        &[],
+                    ),
                 ],
             },
         ],
         user: "ada".to_owned(),
         roles: vec!["ada".to_owned(), "bob".to_owned()],
-        search_path: vec!["\"$user\"".to_owned(), "sales".to_owned(), "public".to_owned()],
-        settings: vec![setting("search_path", "sales, public"), setting("server_version_num", "160004")],
-        sessions: vec![SessionRow { pid: 42, user: "ada".to_owned(), database: "shop".to_owned(), ..SessionRow::default() }],
+        search_path: vec![
+            "\"$user\"".to_owned(),
+            "sales".to_owned(),
+            "public".to_owned(),
+        ],
+        settings: vec![
+            setting("search_path", "sales, public"),
+            setting("server_version_num", "160004"),
+        ],
+        sessions: vec![SessionRow {
+            pid: 42,
+            user: "ada".to_owned(),
+            database: "shop".to_owned(),
+            ..SessionRow::default()
+        }],
         ..DatabaseSnapshot::default()
     }
 }
@@ -160,11 +211,19 @@ impl Engine {
         let context = SessionContext::new_with_config(config);
         let catalog = MemoryCatalogProvider::new();
         for name in pg_catalog::VIRTUAL_SCHEMAS {
-            let schema = SystemSchema { snapshot: snapshot.clone(), name };
-            catalog.register_schema(name, Arc::new(schema)).expect("a memory catalog takes any schema");
+            let schema = SystemSchema {
+                snapshot: snapshot.clone(),
+                name,
+            };
+            catalog
+                .register_schema(name, Arc::new(schema))
+                .expect("a memory catalog takes any schema");
         }
         context.register_catalog("shop", Arc::new(catalog));
-        for function in functions::session_functions(&facts).into_iter().chain(functions::global_functions()) {
+        for function in functions::session_functions(&facts)
+            .into_iter()
+            .chain(functions::global_functions())
+        {
             context.register_udf(function);
         }
         for function in functions::global_aggregates() {
@@ -200,10 +259,19 @@ impl Engine {
         let mut rows = Vec::new();
         for batch in self.batches(sql).await? {
             let options = FormatOptions::default().with_null("NULL");
-            let columns =
-                batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+            let columns = batch
+                .columns()
+                .iter()
+                .map(|c| ArrayFormatter::try_new(c, &options))
+                .collect::<Result<Vec<_>, _>>()?;
             for row in 0..batch.num_rows() {
-                rows.push(columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|"));
+                rows.push(
+                    columns
+                        .iter()
+                        .map(|c| c.value(row).to_string())
+                        .collect::<Vec<_>>()
+                        .join("|"),
+                );
             }
         }
         Ok(rows)
@@ -218,7 +286,9 @@ impl Engine {
 
     async fn error(&self, sql: &str) -> Error {
         let error = self.rows(sql).await.expect_err(sql);
-        Error::from_marked(&format!("{error:?}")).or_else(|| Error::from_marked(&error.to_string())).expect(sql)
+        Error::from_marked(&format!("{error:?}"))
+            .or_else(|| Error::from_marked(&error.to_string()))
+            .expect(sql)
     }
 }
 
@@ -236,8 +306,9 @@ fn queries(engine: &Engine, file: &str) -> Vec<(String, String)> {
             }
         }
     }
-    let oids: BTreeMap<&str, u32> =
-        ["customer_pkey", "orders_pkey", "customer", "orders", "big"].map(|n| (n, engine.oid(n))).into();
+    let oids: BTreeMap<&str, u32> = ["customer_pkey", "orders_pkey", "customer", "orders", "big"]
+        .map(|n| (n, engine.oid(n)))
+        .into();
     // Longest first: `$customer` begins `$customer_pkey`.
     for (_, text) in &mut all {
         for (name, oid) in oids.iter().rev() {
@@ -253,7 +324,10 @@ async fn run_all(file: &str) -> Vec<String> {
     let mut failures = Vec::new();
     for (name, sql) in queries(&engine, file) {
         if let Err(error) = engine.rows(&sql).await {
-            failures.push(format!("{name}: {}\n{sql}", error.to_string().lines().next().unwrap_or_default()));
+            failures.push(format!(
+                "{name}: {}\n{sql}",
+                error.to_string().lines().next().unwrap_or_default()
+            ));
         }
     }
     failures
@@ -262,13 +336,23 @@ async fn run_all(file: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_query_of_psql_plans_and_runs() {
     let failures = run_all(include_str!("clients/psql.sql")).await;
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[tokio::test]
 async fn every_query_of_the_drivers_plans_and_runs() {
     let failures = run_all(include_str!("clients/drivers.sql")).await;
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[tokio::test]
@@ -303,17 +387,41 @@ async fn drivers_read_keys_and_comments() {
     let drivers = queries(&engine, include_str!("clients/drivers.sql"));
     let named = |name: &str| &drivers.iter().find(|(n, _)| n == name).unwrap().1;
     let keys = named("pgjdbc: DatabaseMetaData.getPrimaryKeys").replace("'customer'", "'orders'");
-    engine.check(&keys, &["shop|sales|orders|line|1|orders_pkey", "shop|sales|orders|id|2|orders_pkey"]).await;
-    let tables: Vec<String> = engine.rows(named("pgjdbc: DatabaseMetaData.getTables")).await.unwrap();
+    engine
+        .check(
+            &keys,
+            &[
+                "shop|sales|orders|line|1|orders_pkey",
+                "shop|sales|orders|id|2|orders_pkey",
+            ],
+        )
+        .await;
+    let tables: Vec<String> = engine
+        .rows(named("pgjdbc: DatabaseMetaData.getTables"))
+        .await
+        .unwrap();
     assert_eq!(tables.len(), 3);
-    assert!(tables[0].starts_with("NULL|sales|customer|TABLE|who buys"), "{tables:?}");
-    assert!(tables[2].starts_with("NULL|sales|big|VIEW|NULL"), "{tables:?}");
+    assert!(
+        tables[0].starts_with("NULL|sales|customer|TABLE|who buys"),
+        "{tables:?}"
+    );
+    assert!(
+        tables[2].starts_with("NULL|sales|big|VIEW|NULL"),
+        "{tables:?}"
+    );
     engine.check(named("Grafana: version"), &["1600"]).await;
     engine.check(named("pgjdbc: after connect"), &[","]).await;
-    engine.check(named("psycopg 3: TypeInfo"), &["jsonb|3802|3807|jsonb|,"]).await;
+    engine
+        .check(named("psycopg 3: TypeInfo"), &["jsonb|3802|3807|jsonb|,"])
+        .await;
     let comments = engine.rows(named("Metabase: comments")).await.unwrap();
-    assert!(comments.contains(&"id|its number".to_owned()), "{comments:?}");
-    engine.check(named("Power BI: keys"), &["sales_customer_pkey|id|1|Y"]).await;
+    assert!(
+        comments.contains(&"id|its number".to_owned()),
+        "{comments:?}"
+    );
+    engine
+        .check(named("Power BI: keys"), &["sales_customer_pkey|id|1|Y"])
+        .await;
     let columns = engine.rows(named("SQLAlchemy: columns")).await.unwrap();
     assert_eq!(columns[0], "id|bigint|NULL|true|customer|its number|");
 }
@@ -322,17 +430,56 @@ async fn drivers_read_keys_and_comments() {
 async fn names_and_oids_convert_both_ways() {
     let engine = Engine::new();
     let oid = engine.oid("customer").to_string();
-    engine.check("SELECT 'customer'::regclass", &["customer"]).await;
-    engine.check("SELECT 'sales.customer'::regclass::oid", &[&oid]).await;
-    engine.check(&format!("SELECT {oid}::regclass::text"), &["customer"]).await;
-    engine.check("SELECT relname FROM pg_class WHERE oid = 'pg_class'::regclass", &["pg_class"]).await;
-    engine.check("SELECT 'int8'::regtype, 'jsonb'::regtype::oid", &["bigint|3802"]).await;
-    engine.check("SELECT typinput, typinput::text FROM pg_type WHERE typinput = 'boolin'", &["boolin|boolin"]).await;
-    engine.check("SELECT to_regclass('nothing'), to_regtype('nothing')", &["NULL|NULL"]).await;
-    engine.check("SELECT 'sales'::regnamespace::text, 'ada'::regrole", &["sales|ada"]).await;
-    engine.check("SELECT count(*) FROM pg_class WHERE relnamespace = 'sales'::regnamespace", &["5"]).await;
+    engine
+        .check("SELECT 'customer'::regclass", &["customer"])
+        .await;
+    engine
+        .check("SELECT 'sales.customer'::regclass::oid", &[&oid])
+        .await;
+    engine
+        .check(&format!("SELECT {oid}::regclass::text"), &["customer"])
+        .await;
+    engine
+        .check(
+            "SELECT relname FROM pg_class WHERE oid = 'pg_class'::regclass",
+            &["pg_class"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT 'int8'::regtype, 'jsonb'::regtype::oid",
+            &["bigint|3802"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT typinput, typinput::text FROM pg_type WHERE typinput = 'boolin'",
+            &["boolin|boolin"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT to_regclass('nothing'), to_regtype('nothing')",
+            &["NULL|NULL"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT 'sales'::regnamespace::text, 'ada'::regrole",
+            &["sales|ada"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'sales'::regnamespace",
+            &["5"],
+        )
+        .await;
     let error = engine.error("SELECT 'nothing'::regclass").await;
-    assert_eq!((error.code.code(), error.message.as_str()), ("42P01", "relation \"nothing\" does not exist"));
+    assert_eq!(
+        (error.code.code(), error.message.as_str()),
+        ("42P01", "relation \"nothing\" does not exist")
+    );
 }
 
 #[tokio::test]
@@ -375,41 +522,106 @@ async fn correlated_subqueries_keep_their_meaning() {
 #[tokio::test]
 async fn arrays_of_the_catalogs_behave() {
     let engine = Engine::new();
-    engine.check("SELECT indkey[0], indkey[1] FROM pg_index WHERE indnatts = 2", &["2|1"]).await;
-    engine.check("SELECT conkey[1], 2 = ANY(conkey) FROM pg_constraint WHERE conname = 'orders_pkey'", &["2|true"]).await;
+    engine
+        .check(
+            "SELECT indkey[0], indkey[1] FROM pg_index WHERE indnatts = 2",
+            &["2|1"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT conkey[1], 2 = ANY(conkey) FROM pg_constraint WHERE conname = 'orders_pkey'",
+            &["2|true"],
+        )
+        .await;
     engine.check("SELECT unnest(conkey), generate_subscripts(conkey, 1) FROM pg_constraint WHERE conname = 'orders_pkey'", &["2|1", "1|2"]).await;
-    engine.check("SELECT generate_subscripts(indkey, 1) FROM pg_index WHERE indnatts = 2", &["0", "1"]).await;
-    engine.check("SELECT '{a,\"b c\",NULL}'::text[]", &["[a, b c, NULL]"]).await;
-    engine.check("SELECT 3 = ANY('{1,2,3}'::int[])", &["true"]).await;
+    engine
+        .check(
+            "SELECT generate_subscripts(indkey, 1) FROM pg_index WHERE indnatts = 2",
+            &["0", "1"],
+        )
+        .await;
+    engine
+        .check("SELECT '{a,\"b c\",NULL}'::text[]", &["[a, b c, NULL]"])
+        .await;
+    engine
+        .check("SELECT 3 = ANY('{1,2,3}'::int[])", &["true"])
+        .await;
 }
 
 #[tokio::test]
 async fn session_functions_answer() {
     let engine = Engine::new();
-    engine.check("SELECT current_user, session_user, current_database(), current_schema()", &["ada|ada|shop|sales"]).await;
-    engine.check("SELECT current_schemas(true), current_schemas(false)", &["[pg_catalog, sales, public]|[sales, public]"]).await;
-    engine.check("SELECT pg_catalog.version(), pg_backend_pid()", &["PostgreSQL 16.4 (Sluice 0.1.0)|42"]).await;
-    engine.check("SELECT current_setting('nothing', true)", &["NULL"]).await;
+    engine
+        .check(
+            "SELECT current_user, session_user, current_database(), current_schema()",
+            &["ada|ada|shop|sales"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT current_schemas(true), current_schemas(false)",
+            &["[pg_catalog, sales, public]|[sales, public]"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT pg_catalog.version(), pg_backend_pid()",
+            &["PostgreSQL 16.4 (Sluice 0.1.0)|42"],
+        )
+        .await;
+    engine
+        .check("SELECT current_setting('nothing', true)", &["NULL"])
+        .await;
     let error = engine.error("SELECT current_setting('nothing')").await;
-    assert_eq!((error.code.code(), error.message.as_str()), ("42704", "unrecognized configuration parameter \"nothing\""));
+    assert_eq!(
+        (error.code.code(), error.message.as_str()),
+        ("42704", "unrecognized configuration parameter \"nothing\"")
+    );
     engine.check("SELECT has_table_privilege('customer', 'SELECT'), has_schema_privilege('sales', 'usage')", &["true|true"]).await;
-    let error = engine.error("SELECT has_table_privilege('customer', 'EAT')").await;
+    let error = engine
+        .error("SELECT has_table_privilege('customer', 'EAT')")
+        .await;
     assert_eq!(error.code.code(), "22023");
-    engine.check("SELECT quote_ident('a b'), quote_literal('it''s'), quote_nullable(NULL)", &["\"a b\"|'it''s'|NULL"]).await;
+    engine
+        .check(
+            "SELECT quote_ident('a b'), quote_literal('it''s'), quote_nullable(NULL)",
+            &["\"a b\"|'it''s'|NULL"],
+        )
+        .await;
     engine.check("SELECT format('%I.%I = %L', 'Sales', 'x', 'o''k'), format('%2$s-%1$s', 'a', 7), format('%-4s|%4s', 'a', 'b')",
         &["\"Sales\".x = 'o''k'|7-a|a   |   b"]).await;
-    engine.check("SELECT parse_ident('Sales.\"Big\"')", &["[sales, Big]"]).await;
+    engine
+        .check("SELECT parse_ident('Sales.\"Big\"')", &["[sales, Big]"])
+        .await;
     engine.check("SELECT pg_sleep(0.01)", &[""]).await;
-    engine.check("SELECT pg_cancel_backend(42), pg_cancel_backend(1)", &["true|false"]).await;
-    engine.check("SELECT pg_typeof(1::int), pg_typeof('x'::name), pg_typeof(ARRAY[1::bigint])", &["integer|name|bigint[]"]).await;
+    engine
+        .check(
+            "SELECT pg_cancel_backend(42), pg_cancel_backend(1)",
+            &["true|false"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT pg_typeof(1::int), pg_typeof('x'::name), pg_typeof(ARRAY[1::bigint])",
+            &["integer|name|bigint[]"],
+        )
+        .await;
 }
 
 #[tokio::test]
 async fn outputs_have_postgresql_s_names() {
     let engine = Engine::new();
-    let batches = engine.batches("SELECT 1, 2, 'x'::text, count(*), oid::regclass::text FROM pg_class GROUP BY oid").await.unwrap();
+    let batches = engine
+        .batches("SELECT 1, 2, 'x'::text, count(*), oid::regclass::text FROM pg_class GROUP BY oid")
+        .await
+        .unwrap();
     let schema = batches[0].schema();
-    let names: Vec<&str> = schema.fields().iter().map(|f| visible_name(f.name())).collect();
+    let names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|f| visible_name(f.name()))
+        .collect();
     assert_eq!(names, ["?column?", "?column?", "text", "count", "oid"]);
 }
 
@@ -418,12 +630,18 @@ async fn every_relation_scans_and_oids_are_stable() {
     let engine = Engine::new();
     for schema in pg_catalog::VIRTUAL_SCHEMAS {
         for name in pg_catalog::table_names(schema) {
-            engine.rows(&format!("SELECT * FROM {schema}.{name}")).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+            engine
+                .rows(&format!("SELECT * FROM {schema}.{name}"))
+                .await
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
         }
     }
     // Written down: a client may have kept it, so it must not change from one build to the next.
     assert_eq!(engine.oid("customer"), Engine::new().oid("customer"));
-    let rows = engine.rows("SELECT count(*), count(DISTINCT oid) FROM pg_class").await.unwrap();
+    let rows = engine
+        .rows("SELECT count(*), count(DISTINCT oid) FROM pg_class")
+        .await
+        .unwrap();
     let (all, distinct) = rows[0].split_once('|').unwrap();
     assert_eq!(all, distinct);
 }

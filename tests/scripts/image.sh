@@ -43,7 +43,7 @@ say "Build"
 cargo fetch --locked --quiet
 REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry
 "${B[@]}" bud --isolation chroot --network host --pull-never --format docker \
-  --volume "$REGISTRY:/usr/local/cargo/registry" --env CARGO_NET_OFFLINE=true \
+  --volume "$REGISTRY:/usr/local/cargo/registry" --build-arg CARGO_NET_OFFLINE=true \
   --build-arg PROFILE="${SLUICE_IMAGE_PROFILE:-dist}" -f docker/Dockerfile -t sluice .
 
 say "The image starts"

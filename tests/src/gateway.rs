@@ -105,7 +105,13 @@ impl Gateway {
         let mut command = Command::new(paths::program("sluice"));
         command.arg("serve");
         if options.workers > 0 {
-            command.args(["--set", "worker.embedded=false"]);
+            // The suites' tables are small: without this the coordinator would keep them to itself.
+            command.args([
+                "--set",
+                "worker.embedded=false",
+                "--set",
+                "planner.distribute_above=0",
+            ]);
         }
         for key in ["postgres", "http"] {
             command.args(["--set", &format!("{key}.listen=127.0.0.1:0")]);

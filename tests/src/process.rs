@@ -83,8 +83,8 @@ impl Process {
 
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
-        if self.is_running() {
-            kill(signal, &self.pid.to_string());
+        if self.is_running() && !kill(signal, &self.pid.to_string()) {
+            eprintln!("{signal:?} did not reach {} ({})", self.name, self.pid);
         }
     }
 
@@ -138,10 +138,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_running() {
-            kill(Signal::Kill, &format!("-{}", self.pid));
-            let _ = self.wait(KILL_LIMIT);
-        }
+        // The group and not the process: its children may outlive it.
+        kill(Signal::Kill, &format!("-{}", self.pid));
+        let _ = self.wait(KILL_LIMIT);
         watchdog(&format!("gone {}", self.pid));
         if std::thread::panicking() {
             eprintln!("{}", self.log_tail());
@@ -194,11 +193,14 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
 
-fn kill(signal: Signal, target: &str) {
-    let _ = Command::new("/bin/sh")
-        .args(["-c", &format!("kill -{} -- {target}", signal.name())])
+/// Whether the signal reached somebody.
+fn kill(signal: Signal, target: &str) -> bool {
+    // Both `-s NAME` and `--`: without them, dash takes a group's negative number for an option.
+    Command::new("/bin/sh")
+        .args(["-c", &format!("kill -s {} -- {target}", signal.name())])
         .stderr(Stdio::null())
-        .status();
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// What outlives this process for a moment: reads names of groups and folders, and ends them at end of input.
@@ -211,11 +213,14 @@ while read -r verb what; do
     folder) folders="$folders $what" ;;
   esac
 done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 for folder in $folders; do rm -rf "$folder"; done
 "#;
 
-#[expect(clippy::zombie_processes, reason = "it outlives this process, so nobody can wait for it")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "it outlives this process, so nobody can wait for it"
+)]
 fn watchdog(line: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {
@@ -231,4 +236,54 @@ fn watchdog(line: &str) {
     });
     let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = writeln!(pipe, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(folder: &Scratch) -> Process {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 60 & wait"]);
+        Process::start("sleeper", command, folder.path())
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone_with_its_children() {
+        let folder = Scratch::new("process");
+        let process = sleeper(&folder);
+        let group = process.pid().to_string();
+        assert!(group_exists(&group));
+        drop(process);
+        wait::for_condition("the group is empty", KILL_LIMIT, || !group_exists(&group));
+    }
+
+    #[test]
+    fn signals_arrive() {
+        let folder = Scratch::new("process");
+        let process = sleeper(&folder);
+        process.signal(Signal::Stop);
+        assert!(process.is_running());
+        process.signal(Signal::Continue);
+        process.signal(Signal::Terminate);
+        assert!(process.wait(KILL_LIMIT).is_some());
+        // Only the leader was asked to end; its child goes with the value.
+        let group = process.pid().to_string();
+        assert!(group_exists(&group));
+        drop(process);
+        wait::for_condition("the group is empty", KILL_LIMIT, || !group_exists(&group));
+    }
+
+    /// Asks the kernel and not `kill`, which is what is under test.
+    fn group_exists(group: &str) -> bool {
+        fs::read_dir("/proc")
+            .expect("/proc is there")
+            .flatten()
+            .any(|entry| {
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                // PID (NAME) STATE PARENT GROUP …; a name may hold blanks and parentheses.
+                let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+                fields.split_whitespace().nth(2) == Some(group)
+            })
+    }
 }

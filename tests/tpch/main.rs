@@ -166,11 +166,7 @@ fn two_workers_share_a_federated_join() {
         .expect("the query is in the history");
     let mut workers: Vec<&str> = (0..tasks.rows.len())
         .filter(|row| tasks.value(*row, "query_id") == Some(id))
-        .filter_map(|row| {
-            tasks
-                .value(row, "worker_id")
-                .or_else(|| tasks.value(row, "worker"))
-        })
+        .filter_map(|row| tasks.value(row, "worker_id"))
         .collect();
     workers.sort_unstable();
     workers.dedup();

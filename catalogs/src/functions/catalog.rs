@@ -33,23 +33,38 @@ pub(crate) fn reg_text(facts: &Arc<SessionFacts>, kind: RegKind) -> ScalarUDF {
     };
     strict(name, &["i"], "text", Volatility::Stable, move |row| {
         let oid = row.oid(0).unwrap_or_default();
-        Ok(Out::Text(names::reg_name(&facts.host.snapshot(), kind, oid)))
+        Ok(Out::Text(names::reg_name(
+            &facts.host.snapshot(),
+            kind,
+            oid,
+        )))
     })
 }
 
-const REG_KINDS: [RegKind; 5] =
-    [RegKind::Class, RegKind::Type, RegKind::Proc, RegKind::Namespace, RegKind::Role];
+const REG_KINDS: [RegKind; 5] = [
+    RegKind::Class,
+    RegKind::Type,
+    RegKind::Proc,
+    RegKind::Namespace,
+    RegKind::Role,
+];
 
 fn names_and_oids(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     let mut all = Vec::new();
     for kind in REG_KINDS {
         let cast = facts.clone();
-        all.push(strict(kind.type_name(), &["o"], kind.type_name(), Volatility::Stable, move |row| {
-            Ok(Out::Int(match row.text(0) {
-                Some(text) => i64::from(names::resolve_reg(&cast.host.snapshot(), kind, text)?),
-                None => row.int(0).unwrap_or_default(),
-            }))
-        }));
+        all.push(strict(
+            kind.type_name(),
+            &["o"],
+            kind.type_name(),
+            Volatility::Stable,
+            move |row| {
+                Ok(Out::Int(match row.text(0) {
+                    Some(text) => i64::from(names::resolve_reg(&cast.host.snapshot(), kind, text)?),
+                    None => row.int(0).unwrap_or_default(),
+                }))
+            },
+        ));
         let find = facts.clone();
         let name = match kind {
             RegKind::Class => "to_regclass",
@@ -58,45 +73,86 @@ fn names_and_oids(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
             RegKind::Namespace => "to_regnamespace",
             RegKind::Role => "to_regrole",
         };
-        all.push(strict(name, &["t"], kind.type_name(), Volatility::Stable, move |row| {
-            let snapshot = find.host.snapshot();
-            let found = names::find_reg(&snapshot, kind, row.text(0).unwrap_or_default())?;
-            Ok(Out::int(found.map(i64::from)))
-        }));
+        all.push(strict(
+            name,
+            &["t"],
+            kind.type_name(),
+            Volatility::Stable,
+            move |row| {
+                let snapshot = find.host.snapshot();
+                let found = names::find_reg(&snapshot, kind, row.text(0).unwrap_or_default())?;
+                Ok(Out::int(found.map(i64::from)))
+            },
+        ));
         all.push(reg_text(facts, kind));
     }
     let users = facts.clone();
-    all.push(strict("pg_get_userbyid", &["i"], "name", Volatility::Stable, move |row| {
-        let oid = row.oid(0).unwrap_or_default();
-        let snapshot = users.host.snapshot();
-        let name = snapshot.directory().role_name(oid).map(str::to_owned);
-        Ok(Out::Text(name.unwrap_or_else(|| format!("unknown (OID={oid})"))))
-    }));
-    all.push(lenient("format_type", &["ii"], "text", Volatility::Stable, |row| {
-        let typmod = row.int(1).and_then(|m| i32::try_from(m).ok());
-        Ok(Out::text(row.oid(0).map(|oid| format_type(oid, typmod))))
-    }));
-    all.push(lenient("pg_typeof", &["x"], "text", Volatility::Stable, |row| {
-        let Some(field) = row.field(0) else { return Ok(Out::Null) };
-        if field.data_type().is_null() {
-            return Ok(Out::Text("unknown".to_owned()));
-        }
-        // An OID type's own tag is its name.
-        Ok(Out::Text(match pg_type(field).filter(|t| t.starts_with("reg")) {
-            Some(tag) => tag.to_owned(),
-            None => pg_type_of(field).display(),
-        }))
-    }));
-    all.push(lenient("pg_subscripts", &["xi"], "integer[]", Volatility::Immutable, |row| {
-        // generate_subscripts as an array: the two vector types count from 0, arrays from 1.
-        let datafusion::common::ScalarValue::List(list) = row.any(0)? else { return Ok(Out::Null) };
-        if row.int(1) != Some(1) || list.is_empty() || list.is_null(0) {
-            return Ok(Out::Ints(Vec::new()));
-        }
-        let base = i64::from(!matches!(tag_of(row.field(0)), Some("int2vector" | "oidvector")));
-        let length = i64::from(list.value_length(0));
-        Ok(Out::Ints((base..base + length).collect()))
-    }));
+    all.push(strict(
+        "pg_get_userbyid",
+        &["i"],
+        "name",
+        Volatility::Stable,
+        move |row| {
+            let oid = row.oid(0).unwrap_or_default();
+            let snapshot = users.host.snapshot();
+            let name = snapshot.directory().role_name(oid).map(str::to_owned);
+            Ok(Out::Text(
+                name.unwrap_or_else(|| format!("unknown (OID={oid})")),
+            ))
+        },
+    ));
+    all.push(lenient(
+        "format_type",
+        &["ii"],
+        "text",
+        Volatility::Stable,
+        |row| {
+            let typmod = row.int(1).and_then(|m| i32::try_from(m).ok());
+            Ok(Out::text(row.oid(0).map(|oid| format_type(oid, typmod))))
+        },
+    ));
+    all.push(lenient(
+        "pg_typeof",
+        &["x"],
+        "text",
+        Volatility::Stable,
+        |row| {
+            let Some(field) = row.field(0) else {
+                return Ok(Out::Null);
+            };
+            if field.data_type().is_null() {
+                return Ok(Out::Text("unknown".to_owned()));
+            }
+            // An OID type's own tag is its name.
+            Ok(Out::Text(
+                match pg_type(field).filter(|t| t.starts_with("reg")) {
+                    Some(tag) => tag.to_owned(),
+                    None => pg_type_of(field).display(),
+                },
+            ))
+        },
+    ));
+    all.push(lenient(
+        "pg_subscripts",
+        &["xi"],
+        "integer[]",
+        Volatility::Immutable,
+        |row| {
+            // generate_subscripts as an array: the two vector types count from 0, arrays from 1.
+            let datafusion::common::ScalarValue::List(list) = row.any(0)? else {
+                return Ok(Out::Null);
+            };
+            if row.int(1) != Some(1) || list.is_empty() || list.is_null(0) {
+                return Ok(Out::Ints(Vec::new()));
+            }
+            let base = i64::from(!matches!(
+                tag_of(row.field(0)),
+                Some("int2vector" | "oidvector")
+            ));
+            let length = i64::from(list.value_length(0));
+            Ok(Out::Ints((base..base + length).collect()))
+        },
+    ));
     all
 }
 
@@ -122,7 +178,11 @@ fn of_relation(
 
 fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     let constraints = facts.clone();
-    let unknown = |name, overloads| strict(name, overloads, "text", Volatility::Stable, |_| Ok(Out::Null));
+    let unknown = |name, overloads| {
+        strict(name, overloads, "text", Volatility::Stable, |_| {
+            Ok(Out::Null)
+        })
+    };
     let of_function = |name: &'static str, answer: fn(&BuiltinFunction) -> String| {
         strict(name, &["i"], "text", Volatility::Stable, move |row| {
             Ok(Out::text(row.oid(0).and_then(function_by_oid).map(answer)))
@@ -130,23 +190,45 @@ fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     };
     vec![
         // Defaults and expressions are kept as text, so that there is nothing to deparse.
-        strict("pg_get_expr", &["ti", "tib"], "text", Volatility::Stable, |row| Ok(Out::text(row.text(0)))),
-        of_relation(facts, "pg_get_indexdef", &["i", "iib"], "text", |_, relation, row| {
-            let RelationRef::Index(entry, _) = relation else { return Out::Null };
-            match row.int(1).unwrap_or(0) {
-                0 => Out::text(names::index_definition(relation)),
-                n => Out::text(
-                    usize::try_from(n - 1)
-                        .ok()
-                        .and_then(|at| entry.table.primary_key.get(at))
-                        .map(|c| names::quote_identifier(c)),
-                ),
-            }
-        }),
-        strict("pg_get_constraintdef", &["i", "ib"], "text", Volatility::Stable, move |row| {
-            let snapshot = constraints.host.snapshot();
-            Ok(Out::text(row.oid(0).and_then(|oid| names::constraint_definition(&snapshot, oid))))
-        }),
+        strict(
+            "pg_get_expr",
+            &["ti", "tib"],
+            "text",
+            Volatility::Stable,
+            |row| Ok(Out::text(row.text(0))),
+        ),
+        of_relation(
+            facts,
+            "pg_get_indexdef",
+            &["i", "iib"],
+            "text",
+            |_, relation, row| {
+                let RelationRef::Index(entry, _) = relation else {
+                    return Out::Null;
+                };
+                match row.int(1).unwrap_or(0) {
+                    0 => Out::text(names::index_definition(relation)),
+                    n => Out::text(
+                        usize::try_from(n - 1)
+                            .ok()
+                            .and_then(|at| entry.table.primary_key.get(at))
+                            .map(|c| names::quote_identifier(c)),
+                    ),
+                }
+            },
+        ),
+        strict(
+            "pg_get_constraintdef",
+            &["i", "ib"],
+            "text",
+            Volatility::Stable,
+            move |row| {
+                let snapshot = constraints.host.snapshot();
+                Ok(Out::text(row.oid(0).and_then(|oid| {
+                    names::constraint_definition(&snapshot, oid)
+                })))
+            },
+        ),
         // The source keeps the text of its views; metadata does not carry it.
         unknown("pg_get_viewdef", &["o", "ob", "oi"]),
         unknown("pg_get_ruledef", &["i", "ib"]),
@@ -163,15 +245,45 @@ fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
         unknown("pg_tablespace_location", &["i"]),
         of_function("pg_get_function_result", |f| {
             let result = format_type(f.result, None);
-            if f.returns_set { format!("SETOF {result}") } else { result }
+            if f.returns_set {
+                format!("SETOF {result}")
+            } else {
+                result
+            }
         }),
         of_function("pg_get_function_arguments", arguments),
         of_function("pg_get_function_identity_arguments", arguments),
-        of_relation(facts, "pg_relation_is_publishable", &["o"], "boolean", |_, _, _| Out::Bool(false)),
-        of_relation(facts, "pg_relation_filenode", &["o"], "oid", |_, _, _| Out::Null),
-        strict("pg_index_has_property", &["it"], "boolean", Volatility::Stable, |_| Ok(Out::Null)),
-        strict("pg_index_column_has_property", &["iit"], "boolean", Volatility::Stable, |_| Ok(Out::Null)),
-        strict("pg_indexam_has_property", &["it"], "boolean", Volatility::Stable, |_| Ok(Out::Null)),
+        of_relation(
+            facts,
+            "pg_relation_is_publishable",
+            &["o"],
+            "boolean",
+            |_, _, _| Out::Bool(false),
+        ),
+        of_relation(facts, "pg_relation_filenode", &["o"], "oid", |_, _, _| {
+            Out::Null
+        }),
+        strict(
+            "pg_index_has_property",
+            &["it"],
+            "boolean",
+            Volatility::Stable,
+            |_| Ok(Out::Null),
+        ),
+        strict(
+            "pg_index_column_has_property",
+            &["iit"],
+            "boolean",
+            Volatility::Stable,
+            |_| Ok(Out::Null),
+        ),
+        strict(
+            "pg_indexam_has_property",
+            &["it"],
+            "boolean",
+            Volatility::Stable,
+            |_| Ok(Out::Null),
+        ),
     ]
 }
 
@@ -189,43 +301,74 @@ fn comments(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     let objects = facts.clone();
     let shared = facts.clone();
     vec![
-        strict("obj_description", &["i", "it"], "text", Volatility::Stable, move |row| {
-            let snapshot = objects.host.snapshot();
-            let oid = row.oid(0).unwrap_or_default();
-            Ok(match row.text(1).unwrap_or("pg_class") {
-                "pg_class" => match snapshot.directory().relation(oid) {
-                    Some(RelationRef::Table(entry)) => Out::text(entry.table.comment.clone()),
+        strict(
+            "obj_description",
+            &["i", "it"],
+            "text",
+            Volatility::Stable,
+            move |row| {
+                let snapshot = objects.host.snapshot();
+                let oid = row.oid(0).unwrap_or_default();
+                Ok(match row.text(1).unwrap_or("pg_class") {
+                    "pg_class" => match snapshot.directory().relation(oid) {
+                        Some(RelationRef::Table(entry)) => Out::text(entry.table.comment.clone()),
+                        _ => Out::Null,
+                    },
+                    "pg_namespace"
+                        if snapshot.directory().schema_oid("pg_catalog") == Some(oid) =>
+                    {
+                        Out::Text("system catalog schema".to_owned())
+                    }
                     _ => Out::Null,
-                },
-                "pg_namespace" if snapshot.directory().schema_oid("pg_catalog") == Some(oid) => {
-                    Out::Text("system catalog schema".to_owned())
-                }
-                _ => Out::Null,
-            })
-        }),
-        of_relation(facts, "col_description", &["oi"], "text", |_, relation, row| {
-            let RelationRef::Table(entry) = relation else { return Out::Null };
-            let column = row.int(1).and_then(|n| usize::try_from(n - 1).ok());
-            Out::text(column.and_then(|at| entry.table.columns.get(at)).and_then(|c| c.comment.clone()))
-        }),
-        strict("shobj_description", &["it"], "text", Volatility::Stable, move |row| {
-            let snapshot = shared.host.snapshot();
-            let directory = snapshot.directory();
-            let is_virtual = row.oid(0).is_some() && directory.database_oid("sluice") == row.oid(0);
-            Ok(match (row.text(1), is_virtual) {
-                (Some("pg_database"), true) => {
-                    Out::Text("every catalog, with its schemas as catalog.schema".to_owned())
-                }
-                _ => Out::Null,
-            })
-        }),
+                })
+            },
+        ),
+        of_relation(
+            facts,
+            "col_description",
+            &["oi"],
+            "text",
+            |_, relation, row| {
+                let RelationRef::Table(entry) = relation else {
+                    return Out::Null;
+                };
+                let column = row.int(1).and_then(|n| usize::try_from(n - 1).ok());
+                Out::text(
+                    column
+                        .and_then(|at| entry.table.columns.get(at))
+                        .and_then(|c| c.comment.clone()),
+                )
+            },
+        ),
+        strict(
+            "shobj_description",
+            &["it"],
+            "text",
+            Volatility::Stable,
+            move |row| {
+                let snapshot = shared.host.snapshot();
+                let directory = snapshot.directory();
+                let is_virtual =
+                    row.oid(0).is_some() && directory.database_oid("sluice") == row.oid(0);
+                Ok(match (row.text(1), is_virtual) {
+                    (Some("pg_database"), true) => {
+                        Out::Text("every catalog, with its schemas as catalog.schema".to_owned())
+                    }
+                    _ => Out::Null,
+                })
+            },
+        ),
     ]
 }
 
 fn sizes(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     // Sluice stores nothing: a relation takes no space here, whatever it takes at its source.
     let nothing = |name| of_relation(facts, name, &["o", "ot"], "bigint", |_, _, _| Out::Int(0));
-    let zero = |name| strict(name, &["o"], "bigint", Volatility::Stable, |_| Ok(Out::Int(0)));
+    let zero = |name| {
+        strict(name, &["o"], "bigint", Volatility::Stable, |_| {
+            Ok(Out::Int(0))
+        })
+    };
     vec![
         nothing("pg_relation_size"),
         nothing("pg_total_relation_size"),

@@ -15,7 +15,9 @@ use sluice_spi::Error;
 
 /// The function.
 pub(super) fn pg_expandarray() -> ScalarUDF {
-    ScalarUDF::new_from_impl(ExpandArray { signature: Signature::any(1, Volatility::Immutable) })
+    ScalarUDF::new_from_impl(ExpandArray {
+        signature: Signature::any(1, Volatility::Immutable),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -25,7 +27,10 @@ struct ExpandArray {
 
 /// `(x, n)`: an element and its place from 1, whatever the array's own first subscript.
 fn pair_fields() -> Fields {
-    Fields::from(vec![Field::new("x", DataType::Int32, true), Field::new("n", DataType::Int32, true)])
+    Fields::from(vec![
+        Field::new("x", DataType::Int32, true),
+        Field::new("n", DataType::Int32, true),
+    ])
 }
 
 impl ScalarUDFImpl for ExpandArray {
@@ -38,7 +43,11 @@ impl ScalarUDFImpl for ExpandArray {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(DataType::List(Arc::new(Field::new("item", DataType::Struct(pair_fields()), true))))
+        Ok(DataType::List(Arc::new(Field::new(
+            "item",
+            DataType::Struct(pair_fields()),
+            true,
+        ))))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -50,7 +59,11 @@ impl ScalarUDFImpl for ExpandArray {
         let mut values: Vec<ArrayRef> = Vec::new();
         let mut places = Vec::new();
         for row in 0..lists.len() {
-            let length = if lists.is_null(row) { 0 } else { lists.value_length(row) };
+            let length = if lists.is_null(row) {
+                0
+            } else {
+                lists.value_length(row)
+            };
             if length > 0 {
                 values.push(cast(&lists.value(row), &DataType::Int32)?);
             }
@@ -63,9 +76,18 @@ impl ScalarUDFImpl for ExpandArray {
         } else {
             arrow::compute::concat(&parts)?
         };
-        let pairs = StructArray::new(pair_fields(), vec![values, Arc::new(Int32Array::from(places))], None);
+        let pairs = StructArray::new(
+            pair_fields(),
+            vec![values, Arc::new(Int32Array::from(places))],
+            None,
+        );
         let item = Arc::new(Field::new("item", DataType::Struct(pair_fields()), true));
-        let list = ListArray::new(item, OffsetBuffer::from_lengths(lengths), Arc::new(pairs), lists.nulls().cloned());
+        let list = ListArray::new(
+            item,
+            OffsetBuffer::from_lengths(lengths),
+            Arc::new(pairs),
+            lists.nulls().cloned(),
+        );
         Ok(ColumnarValue::Array(Arc::new(list)))
     }
 }

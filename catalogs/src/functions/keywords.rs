@@ -18,13 +18,17 @@ pub(super) struct PgGetKeywords;
 impl TableFunctionImpl for PgGetKeywords {
     fn call(&self, _args: &[Expr]) -> Result<Arc<dyn TableProvider>> {
         let column = |name| Field::new(name, DataType::Utf8, true);
-        let schema = Arc::new(Schema::new(vec![column("word"), column("catcode"), column("catdesc")]));
+        let schema = Arc::new(Schema::new(vec![
+            column("word"),
+            column("catcode"),
+            column("catdesc"),
+        ]));
         // Only words that need quotes are listed: those are what clients ask for.
         let count = KEYWORDS.len();
         let batch = RecordBatch::try_new(
             schema.clone(),
             vec![
-                Arc::new(StringArray::from(KEYWORDS.to_vec())),
+                Arc::new(StringArray::from(KEYWORDS.clone())),
                 Arc::new(StringArray::from(vec!["R"; count])),
                 Arc::new(StringArray::from(vec!["reserved"; count])),
             ],

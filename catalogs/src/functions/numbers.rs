@@ -14,11 +14,19 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     use Volatility::{Immutable, Volatile};
     vec![
         strict("pg_encoding_to_char", &["i"], "name", Immutable, |row| {
-            let known = ENCODINGS.iter().find(|(_, number)| Some(*number) == row.int(0));
-            Ok(Out::Text(known.map(|(name, _)| *name).unwrap_or_default().to_owned()))
+            let known = ENCODINGS
+                .iter()
+                .find(|(_, number)| Some(*number) == row.int(0));
+            Ok(Out::Text(
+                known.map(|(name, _)| *name).unwrap_or_default().to_owned(),
+            ))
         }),
         strict("pg_char_to_encoding", &["t"], "integer", Immutable, |row| {
-            let name = row.text(0).unwrap_or_default().to_uppercase().replace(['-', '_'], "");
+            let name = row
+                .text(0)
+                .unwrap_or_default()
+                .to_uppercase()
+                .replace(['-', '_'], "");
             let known = ENCODINGS.iter().find(|(n, _)| n.replace('_', "") == name);
             Ok(Out::Int(known.map_or(-1, |(_, number)| *number)))
         }),
@@ -26,21 +34,34 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             let bytes = row.int(0).or_else(|| row.float(0).map(|f| f as i64));
             Ok(Out::text(bytes.map(size_pretty)))
         }),
-        strict("clock_timestamp", &[""], "timestamp with time zone", Volatile, |_| {
-            Ok(Out::Instant(chrono::Utc::now().timestamp_micros()))
+        strict(
+            "clock_timestamp",
+            &[""],
+            "timestamp with time zone",
+            Volatile,
+            |_| Ok(Out::Instant(chrono::Utc::now().timestamp_micros())),
+        ),
+        strict("array_upper", &["xi"], "integer", Immutable, |row| {
+            Ok(bounds(row)?.map_or(Out::Null, |(_, high)| Out::Int(high)))
         }),
-        strict("array_upper", &["xi"], "integer", Immutable, |row| Ok(bounds(row)?.map_or(Out::Null, |(_, high)| Out::Int(high)))),
-        strict("array_lower", &["xi"], "integer", Immutable, |row| Ok(bounds(row)?.map_or(Out::Null, |(low, _)| Out::Int(low)))),
+        strict("array_lower", &["xi"], "integer", Immutable, |row| {
+            Ok(bounds(row)?.map_or(Out::Null, |(low, _)| Out::Int(low)))
+        }),
     ]
 }
 
 /// First and last subscript of an array's first dimension: from 1, or from 0 for the two vector types.
 fn bounds(row: &Row<'_>) -> datafusion::error::Result<Option<(i64, i64)>> {
-    let ScalarValue::List(list) = row.any(0)? else { return Ok(None) };
+    let ScalarValue::List(list) = row.any(0)? else {
+        return Ok(None);
+    };
     if row.int(1) != Some(1) || list.is_empty() || list.is_null(0) || list.value_length(0) == 0 {
         return Ok(None);
     }
-    let low = i64::from(!matches!(tag_of(row.field(0)), Some("int2vector" | "oidvector")));
+    let low = i64::from(!matches!(
+        tag_of(row.field(0)),
+        Some("int2vector" | "oidvector")
+    ));
     Ok(Some((low, low + i64::from(list.value_length(0)) - 1)))
 }
 

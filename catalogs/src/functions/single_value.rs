@@ -10,12 +10,16 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+};
 use sluice_spi::{Error, SqlState};
 
 /// The aggregate.
 pub fn single_value() -> AggregateUDF {
-    AggregateUDF::new_from_impl(SingleValue { signature: Signature::any(1, Volatility::Immutable) })
+    AggregateUDF::new_from_impl(SingleValue {
+        signature: Signature::any(1, Volatility::Immutable),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -38,18 +42,36 @@ impl AggregateUDFImpl for SingleValue {
 
     /// The value keeps its type tag.
     fn return_field(&self, arg_fields: &[FieldRef]) -> Result<FieldRef> {
-        Ok(Arc::new(arg_fields[0].as_ref().clone().with_name(self.name()).with_nullable(true)))
+        Ok(Arc::new(
+            arg_fields[0]
+                .as_ref()
+                .clone()
+                .with_name(self.name())
+                .with_nullable(true),
+        ))
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let empty = ScalarValue::try_from(args.return_field.data_type())?;
-        Ok(Box::new(SingleValueAccumulator { value: empty, seen: false }))
+        Ok(Box::new(SingleValueAccumulator {
+            value: empty,
+            seen: false,
+        }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         Ok(vec![
-            Arc::new(args.return_field.as_ref().clone().with_name(format!("{}[value]", args.name))),
-            Arc::new(Field::new(format!("{}[seen]", args.name), DataType::Boolean, false)),
+            Arc::new(
+                args.return_field
+                    .as_ref()
+                    .clone()
+                    .with_name(format!("{}[value]", args.name)),
+            ),
+            Arc::new(Field::new(
+                format!("{}[seen]", args.name),
+                DataType::Boolean,
+                false,
+            )),
         ])
     }
 }
@@ -93,7 +115,10 @@ impl Accumulator for SingleValueAccumulator {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.value.clone(), ScalarValue::Boolean(Some(self.seen))])
+        Ok(vec![
+            self.value.clone(),
+            ScalarValue::Boolean(Some(self.seen)),
+        ])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

@@ -9,7 +9,8 @@ use datafusion::common::cast::as_float64_array;
 use datafusion::error::Result;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use sluice_spi::Error;
 use sluice_spi::types::tagged;
@@ -22,10 +23,14 @@ const MAX_SLEEP_SECONDS: f64 = 365.0 * 86_400.0;
 pub(super) fn pg_sleep() -> ScalarUDF {
     let signature = Signature::coercible(
         vec![datafusion::logical_expr::Coercion::new_implicit(
-            datafusion::logical_expr::TypeSignatureClass::Native(datafusion::common::types::logical_float64()),
+            datafusion::logical_expr::TypeSignatureClass::Native(
+                datafusion::common::types::logical_float64(),
+            ),
             vec![
                 datafusion::logical_expr::TypeSignatureClass::Numeric,
-                datafusion::logical_expr::TypeSignatureClass::Native(datafusion::common::types::logical_string()),
+                datafusion::logical_expr::TypeSignatureClass::Native(
+                    datafusion::common::types::logical_string(),
+                ),
             ],
             datafusion::common::types::NativeType::Float64,
         )],
@@ -53,7 +58,12 @@ impl ScalarUDFImpl for PgSleep {
     }
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        Ok(Arc::new(Field::clone(&tagged("pg_sleep", DataType::Utf8, true, "void"))))
+        Ok(Arc::new(Field::clone(&tagged(
+            "pg_sleep",
+            DataType::Utf8,
+            true,
+            "void",
+        ))))
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -71,6 +81,8 @@ impl AsyncScalarUDFImpl for PgSleep {
             tokio::time::sleep(Duration::from_secs_f64(seconds.min(MAX_SLEEP_SECONDS))).await;
         }
         let done = ScalarValue::Utf8(Some(String::new()));
-        Ok(ColumnarValue::Array(done.to_array_of_size(args.number_rows)?))
+        Ok(ColumnarValue::Array(
+            done.to_array_of_size(args.number_rows)?,
+        ))
     }
 }

@@ -15,24 +15,38 @@ const MAX_FORMAT_WIDTH: usize = 1 << 20;
 pub(super) fn functions() -> Vec<ScalarUDF> {
     use Volatility::Immutable;
     vec![
-        strict("quote_ident", &["t"], "text", Immutable, |row| Ok(Out::text(row.text(0).map(quote_identifier)))),
-        strict("quote_literal", &["x"], "text", Immutable, |row| Ok(Out::text(row.display(0)?.map(|t| quote_literal(&t))))),
+        strict("quote_ident", &["t"], "text", Immutable, |row| {
+            Ok(Out::text(row.text(0).map(quote_identifier)))
+        }),
+        strict("quote_literal", &["x"], "text", Immutable, |row| {
+            Ok(Out::text(row.display(0)?.map(|t| quote_literal(&t))))
+        }),
         lenient("quote_nullable", &["x"], "text", Immutable, |row| {
-            Ok(Out::Text(row.display(0)?.map_or_else(|| "NULL".to_owned(), |t| quote_literal(&t))))
+            Ok(Out::Text(
+                row.display(0)?
+                    .map_or_else(|| "NULL".to_owned(), |t| quote_literal(&t)),
+            ))
         }),
         strict("parse_ident", &["t", "tb"], "text[]", Immutable, |row| {
             let text = row.text(0).unwrap_or_default();
             let parts = split_name(text).map_err(|_| {
-                Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("string is not a valid identifier: \"{text}\""))
+                Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("string is not a valid identifier: \"{text}\""),
+                )
             })?;
             Ok(Out::Texts(parts.into_iter().map(Some).collect()))
         }),
         lenient("format", &["t*"], "text", Immutable, format),
         strict("name", &["t"], "name", Immutable, |row| {
-            Ok(Out::text(row.text(0).map(|t| t[..t.floor_char_boundary(NAME_BYTES)].to_owned())))
+            Ok(Out::text(row.text(0).map(|t| {
+                t[..t.floor_char_boundary(NAME_BYTES)].to_owned()
+            })))
         }),
         strict("\"char\"", &["t"], "\"char\"", Immutable, |row| {
-            Ok(Out::text(row.text(0).map(|t| t.chars().take(1).collect::<String>())))
+            Ok(Out::text(
+                row.text(0).map(|t| t.chars().take(1).collect::<String>()),
+            ))
         }),
         strict("oid", &["o", "x"], "oid", Immutable, |row| {
             let number = match row.text(0) {
@@ -41,12 +55,17 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
                     Ok(number) => number,
                     Err(_) => {
                         let message = format!("invalid input syntax for type oid: \"{text}\"");
-                        return Err(Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message).into());
+                        return Err(
+                            Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message).into()
+                        );
                     }
                 },
                 None => row.int(0).unwrap_or_default(),
             };
-            let wrapped = i32::try_from(number).ok().filter(|n| *n < 0).map(|n| i64::from(n as u32));
+            let wrapped = i32::try_from(number)
+                .ok()
+                .filter(|n| *n < 0)
+                .map(|n| i64::from(n as u32));
             match wrapped.or_else(|| u32::try_from(number).ok().map(i64::from)) {
                 Some(oid) => Ok(Out::Int(oid)),
                 None => Err(Error::new(SqlState::NUMERIC_OUT_OF_RANGE, "OID out of range").into()),
@@ -57,7 +76,9 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 
 /// PostgreSQL's `format`: `%s`, `%I`, `%L`, `%%`, with position (`%2$s`), `-` and width.
 fn format(row: &Row<'_>) -> Result<Out> {
-    let Some(pattern) = row.text(0) else { return Ok(Out::Null) };
+    let Some(pattern) = row.text(0) else {
+        return Ok(Out::Null);
+    };
     let invalid = |message: &str| Error::new(SqlState::INVALID_PARAMETER_VALUE, message.to_owned());
     let mut out = String::new();
     let mut next = 1;
@@ -76,14 +97,22 @@ fn format(row: &Row<'_>) -> Result<Out> {
             && chars.next_if_eq(&'$').is_some()
         {
             if position == 0 {
-                return Err(invalid("format specifies argument 0, but arguments are numbered from 1").into());
+                return Err(invalid(
+                    "format specifies argument 0, but arguments are numbered from 1",
+                )
+                .into());
             }
             next = position;
             number = None;
         }
         let left = number.is_none() && chars.next_if_eq(&'-').is_some();
-        let width = number.or_else(|| digits(&mut chars)).unwrap_or(0).min(MAX_FORMAT_WIDTH);
-        let Some(kind) = chars.next() else { return Err(invalid("unterminated format() type specifier").into()) };
+        let width = number
+            .or_else(|| digits(&mut chars))
+            .unwrap_or(0)
+            .min(MAX_FORMAT_WIDTH);
+        let Some(kind) = chars.next() else {
+            return Err(invalid("unterminated format() type specifier").into());
+        };
         if next >= row.len() {
             return Err(invalid("too few arguments for format()").into());
         }
@@ -98,11 +127,17 @@ fn format(row: &Row<'_>) -> Result<Out> {
             }
             ('L', value) => value.map_or_else(|| "NULL".to_owned(), |v| quote_literal(&v)),
             (other, _) => {
-                return Err(invalid(&format!("unrecognized format() type specifier \"{other}\"")).into());
+                return Err(
+                    invalid(&format!("unrecognized format() type specifier \"{other}\"")).into(),
+                );
             }
         };
         let padding = " ".repeat(width.saturating_sub(text.chars().count()));
-        out.push_str(&if left { text + &padding } else { padding + &text });
+        out.push_str(&if left {
+            text + &padding
+        } else {
+            padding + &text
+        });
     }
     Ok(Out::Text(out))
 }
@@ -111,7 +146,12 @@ fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize>
     let mut number = None;
     while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
         chars.next();
-        number = Some(number.unwrap_or(0usize).saturating_mul(10).saturating_add(digit as usize));
+        number = Some(
+            number
+                .unwrap_or(0usize)
+                .saturating_mul(10)
+                .saturating_add(digit as usize),
+        );
     }
     number
 }

@@ -18,14 +18,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, TimestampMicrosecondBuilder, UInt32Builder,
+    Array, ArrayRef, AsArray, BooleanBuilder, Int16Builder, Int32Builder, Int64Builder,
+    ListBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use sluice_spi::types::{PG_TYPE, tagged};
 use sluice_spi::{Error, SqlState};
@@ -206,8 +207,19 @@ fn declare(
     body: impl Fn(&Row<'_>) -> Result<Out> + Send + Sync + 'static,
 ) -> ScalarUDF {
     let takes_nothing = overloads.iter().all(|o| o.is_empty());
-    let signature = if takes_nothing { Signature::nullary(volatility) } else { Signature::user_defined(volatility) };
-    ScalarUDF::new_from_impl(PgFunction { name, overloads, returns, body: Arc::new(body), signature, strict })
+    let signature = if takes_nothing {
+        Signature::nullary(volatility)
+    } else {
+        Signature::user_defined(volatility)
+    };
+    ScalarUDF::new_from_impl(PgFunction {
+        name,
+        overloads,
+        returns,
+        body: Arc::new(body),
+        signature,
+        strict,
+    })
 }
 
 impl ScalarUDFImpl for PgFunction {
@@ -228,7 +240,11 @@ impl ScalarUDFImpl for PgFunction {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let candidates = || self.overloads.iter().filter_map(|o| letters(o, arg_types.len()));
+        let candidates = || {
+            self.overloads
+                .iter()
+                .filter_map(|o| letters(o, arg_types.len()))
+        };
         for literal_as_any in [false, true] {
             for overload in candidates() {
                 let coerced: Option<Vec<DataType>> = overload
@@ -241,8 +257,10 @@ impl ScalarUDFImpl for PgFunction {
                 }
             }
         }
-        let types: Vec<String> =
-            arg_types.iter().map(|t| pg_type_of(&Field::new("", t.clone(), true)).display()).collect();
+        let types: Vec<String> = arg_types
+            .iter()
+            .map(|t| pg_type_of(&Field::new("", t.clone(), true)).display())
+            .collect();
         Err(Error::new(
             SqlState::UNDEFINED_FUNCTION,
             format!("function {}({}) does not exist", self.name, types.join(", ")),
@@ -255,17 +273,36 @@ impl ScalarUDFImpl for PgFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         // Without a column among the arguments one evaluation serves all rows.
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let arrays = args.args.iter().map(|a| a.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        let arrays = args
+            .args
+            .iter()
+            .map(|a| a.to_array(rows))
+            .collect::<Result<Vec<_>>>()?;
         let mut results = Vec::with_capacity(rows);
         for row in 0..rows {
-            let row = Row { arrays: &arrays, fields: &args.arg_fields, row };
+            let row = Row {
+                arrays: &arrays,
+                fields: &args.arg_fields,
+                row,
+            };
             let has_null = self.strict && (0..row.len()).any(|at| row.is_null(at));
-            results.push(if has_null { Out::Null } else { (self.body)(&row)? });
+            results.push(if has_null {
+                Out::Null
+            } else {
+                (self.body)(&row)?
+            });
         }
         let array = build(args.return_field.data_type(), results)?;
-        Ok(if constant { ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?) } else { ColumnarValue::Array(array) })
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+        } else {
+            ColumnarValue::Array(array)
+        })
     }
 }
 
@@ -284,14 +321,19 @@ fn letters(overload: &str, count: usize) -> Option<Vec<u8>> {
 }
 
 fn coerce(letter: u8, given: &DataType, literal_as_any: bool) -> Option<DataType> {
-    let is_text = matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let is_text = matches!(
+        given,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     let untyped = literal_as_any && is_text;
     let is_null = given.is_null();
     match letter {
         b'x' => Some(given.clone()),
         b't' => (is_text || is_null).then_some(DataType::Utf8),
         b'i' => (given.is_integer() || is_null || untyped).then_some(DataType::Int64),
-        b'b' => (matches!(given, DataType::Boolean) || is_null || untyped).then_some(DataType::Boolean),
+        b'b' => {
+            (matches!(given, DataType::Boolean) || is_null || untyped).then_some(DataType::Boolean)
+        }
         b'f' => (given.is_numeric() || is_null || untyped).then_some(DataType::Float64),
         b'o' if given.is_integer() => Some(DataType::Int64),
         b'o' => (is_text || is_null).then_some(DataType::Utf8),
@@ -315,9 +357,11 @@ fn result_field(name: &str, pg_type: &str) -> Field {
             let item = tagged("item", DataType::Utf8, true, "name");
             Field::new(name, DataType::List(Arc::new(item)), true)
         }
-        "timestamp with time zone" => {
-            Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
-        }
+        "timestamp with time zone" => Field::new(
+            name,
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            true,
+        ),
         "oid" | "regclass" | "regtype" | "regproc" | "regnamespace" | "regrole" => {
             tagged(name, DataType::UInt32, true, pg_type)
         }
@@ -368,7 +412,10 @@ fn build(data_type: &DataType, results: Vec<Out>) -> Result<ArrayRef> {
 }
 
 fn mismatch(data_type: &DataType, value: &Out) -> DataFusionError {
-    Error::internal(format!("a function declared as {data_type} answered {value:?}")).into()
+    Error::internal(format!(
+        "a function declared as {data_type} answered {value:?}"
+    ))
+    .into()
 }
 
 /// The tag of an argument's type, if it has one.

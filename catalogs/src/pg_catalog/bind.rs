@@ -14,19 +14,23 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{BinaryExpr, Cast, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+};
 use datafusion::prelude::Column;
 use sluice_spi::types::pg_type;
 use sluice_spi::{Error, SqlState};
 
+use super::arrays::parse_array;
 use super::decorrelate;
 use super::names::{self, RegKind};
-use super::rewrite::parse_array;
 use crate::functions::{SessionFacts, catalog::reg_text};
 
 /// Finishes the plan of a statement for a session.
 pub fn finish(plan: LogicalPlan, facts: &Arc<SessionFacts>) -> Result<LogicalPlan> {
-    let plan = plan.transform_up_with_subqueries(|node| bind_node(node, facts))?.data;
+    let plan = plan
+        .transform_up_with_subqueries(|node| bind_node(node, facts))?
+        .data;
     let plan = decorrelate::unnest_scalar_subqueries(plan)?;
     name_outputs(plan, facts)
 }
@@ -36,7 +40,11 @@ fn bind_node(node: LogicalPlan, facts: &Arc<SessionFacts>) -> Result<Transformed
     node.apply_expressions(|expr| {
         expr.apply(|e| {
             any |= is_candidate(e);
-            Ok(if any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            Ok(if any {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
         })
     })?;
     if !any {
@@ -72,7 +80,9 @@ fn is_text_literal(expr: &Expr) -> bool {
 
 fn text_literal(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => Some(text),
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
+            Some(text)
+        }
         _ => None,
     }
 }
@@ -90,10 +100,17 @@ fn reg_kind(field: &Field) -> Option<RegKind> {
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
-fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result<Transformed<Expr>> {
+fn bind_expr(
+    expr: Expr,
+    schema: &DFSchema,
+    facts: &Arc<SessionFacts>,
+) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(Cast { expr: inner, field }) => {
             let Some(from) = field_of(&inner, schema) else {
@@ -106,9 +123,11 @@ fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result
             }
             if matches!(field.data_type(), DataType::List(_)) && is_text(from.data_type()) {
                 // The engine would make an array of one element of it.
-                return Err(Error::unsupported("cannot cast text that is not a constant to an array")
-                    .with_hint("Use string_to_array().")
-                    .into());
+                return Err(Error::unsupported(
+                    "cannot cast text that is not a constant to an array",
+                )
+                .with_hint("Use string_to_array().")
+                .into());
             }
             Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })))
         }
@@ -116,7 +135,11 @@ fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result
             let (left, moved) = bind_literal(*left, &right, schema, facts)?;
             let (right, also) = bind_literal(*right, &left, schema, facts)?;
             let bound = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
-            Ok(if moved || also { Transformed::yes(bound) } else { Transformed::no(bound) })
+            Ok(if moved || also {
+                Transformed::yes(bound)
+            } else {
+                Transformed::no(bound)
+            })
         }
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "array_element" => {
             let vector = args
@@ -124,7 +147,10 @@ fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result
                 .and_then(|a| field_of(a, schema))
                 .is_some_and(|f| matches!(pg_type(&f), Some("int2vector" | "oidvector")));
             if !vector || args.len() != 2 {
-                return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
+                return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction {
+                    func,
+                    args,
+                })));
             }
             // The first element of a vector is number 0.
             let shifted = Expr::BinaryExpr(BinaryExpr::new(
@@ -133,7 +159,10 @@ fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result
                 Box::new(lit(1i64)),
             ));
             let args = vec![args[0].clone(), shifted];
-            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction {
+                func,
+                args,
+            })))
         }
         other => Ok(Transformed::no(other)),
     }
@@ -141,7 +170,10 @@ fn bind_expr(expr: Expr, schema: &DFSchema, facts: &Arc<SessionFacts>) -> Result
 
 fn compares(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+    matches!(
+        op,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+    )
 }
 
 /// An untyped literal takes the type of what it is compared with.
@@ -151,8 +183,12 @@ fn bind_literal(
     schema: &DFSchema,
     facts: &Arc<SessionFacts>,
 ) -> Result<(Expr, bool)> {
-    let Some(text) = text_literal(&expr) else { return Ok((expr, false)) };
-    let Some(field) = field_of(other, schema) else { return Ok((expr, false)) };
+    let Some(text) = text_literal(&expr) else {
+        return Ok((expr, false));
+    };
+    let Some(field) = field_of(other, schema) else {
+        return Ok((expr, false));
+    };
     if let Some(kind) = reg_kind(&field) {
         let oid = names::resolve_reg(&facts.host.snapshot(), kind, text)?;
         return Ok((lit(oid), true));
@@ -162,7 +198,10 @@ fn bind_literal(
         let values: Vec<ScalarValue> = parsed.into_iter().map(ScalarValue::Utf8).collect();
         let list = ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Utf8));
         let typed = list.cast_to(&DataType::List(item.clone())).map_err(|_| {
-            Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\""))
+            Error::new(
+                SqlState::INVALID_TEXT_REPRESENTATION,
+                format!("malformed array literal: \"{text}\""),
+            )
         })?;
         return Ok((Expr::Literal(typed, None), true));
     }
@@ -190,9 +229,9 @@ fn name_outputs(plan: LogicalPlan, facts: &Arc<SessionFacts>) -> Result<LogicalP
         .map(|(qualifier, field)| {
             let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
             match reg_kind(field) {
-                Some(kind) => {
-                    reg_text(facts, kind).call(vec![column]).alias_qualified(qualifier.cloned(), field.name())
-                }
+                Some(kind) => reg_text(facts, kind)
+                    .call(vec![column])
+                    .alias_qualified(qualifier.cloned(), field.name()),
                 None => column,
             }
         })

@@ -72,12 +72,20 @@ pub struct BuiltinFunction {
 }
 
 /// All types, by OID.
-pub static TYPES: LazyLock<Vec<BuiltinType>> =
-    LazyLock::new(|| include_str!("data/types.txt").lines().filter_map(parse_type).collect());
+pub static TYPES: LazyLock<Vec<BuiltinType>> = LazyLock::new(|| {
+    include_str!("data/types.txt")
+        .lines()
+        .filter_map(parse_type)
+        .collect()
+});
 
 /// All functions, by OID.
-pub static FUNCTIONS: LazyLock<Vec<BuiltinFunction>> =
-    LazyLock::new(|| include_str!("data/procs.txt").lines().filter_map(parse_function).collect());
+pub static FUNCTIONS: LazyLock<Vec<BuiltinFunction>> = LazyLock::new(|| {
+    include_str!("data/procs.txt")
+        .lines()
+        .filter_map(parse_function)
+        .collect()
+});
 
 /// Lines of `pg_operator`: oid, name, kind, left, right, result, code, commutator, negator, can merge,
 /// can hash.
@@ -95,17 +103,33 @@ pub(crate) fn operators() -> impl Iterator<Item = Vec<&'static str>> {
 
 /// Lines of `pg_cast`: source, target, function, context, method.
 pub(crate) fn casts() -> impl Iterator<Item = Vec<&'static str>> {
-    include_str!("data/casts.txt").lines().map(|line| line.split('|').collect())
+    include_str!("data/casts.txt")
+        .lines()
+        .map(|line| line.split('|').collect())
 }
 
-static TYPE_BY_OID: LazyLock<HashMap<u32, usize>> =
-    LazyLock::new(|| TYPES.iter().enumerate().map(|(at, t)| (t.oid, at)).collect());
+static TYPE_BY_OID: LazyLock<HashMap<u32, usize>> = LazyLock::new(|| {
+    TYPES
+        .iter()
+        .enumerate()
+        .map(|(at, t)| (t.oid, at))
+        .collect()
+});
 
 static TYPE_BY_NAME: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
-    let mut map: HashMap<&str, usize> = TYPES.iter().enumerate().map(|(at, t)| (t.display, at)).collect();
+    let mut map: HashMap<&str, usize> = TYPES
+        .iter()
+        .enumerate()
+        .map(|(at, t)| (t.display, at))
+        .collect();
     map.extend(TYPES.iter().enumerate().map(|(at, t)| (t.name, at)));
     // The type "char" prints with quotes; without them the word means character(1).
-    for (alias, name) in [("int", "int4"), ("decimal", "numeric"), ("float", "float8"), ("char", "bpchar")] {
+    for (alias, name) in [
+        ("int", "int4"),
+        ("decimal", "numeric"),
+        ("float", "float8"),
+        ("char", "bpchar"),
+    ] {
         if let Some(at) = TYPES.iter().position(|t| t.name == name) {
             map.insert(alias, at);
         }
@@ -125,7 +149,10 @@ pub fn type_by_name(name: &str) -> Option<&'static BuiltinType> {
 
 /// The function with that OID.
 pub fn function_by_oid(oid: u32) -> Option<&'static BuiltinFunction> {
-    FUNCTIONS.binary_search_by_key(&oid, |f| f.oid).ok().map(|at| &FUNCTIONS[at])
+    FUNCTIONS
+        .binary_search_by_key(&oid, |f| f.oid)
+        .ok()
+        .map(|at| &FUNCTIONS[at])
 }
 
 fn parse_type(line: &'static str) -> Option<BuiltinType> {

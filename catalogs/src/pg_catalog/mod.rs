@@ -8,6 +8,7 @@
 //! Relies on the connector contract's metadata. Never resolves names by search path for planning (the
 //! planner does), and knows no protocol.
 
+mod arrays;
 pub mod bind;
 mod builtin;
 mod decorrelate;
@@ -31,9 +32,11 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-pub use builtin::{BuiltinFunction, BuiltinType, FUNCTIONS, TYPES, function_by_oid, type_by_name, type_by_oid};
-pub use output_names::visible_name;
+pub use builtin::{
+    BuiltinFunction, BuiltinType, FUNCTIONS, TYPES, function_by_oid, type_by_name, type_by_oid,
+};
 pub use oids::{Directory, PrimaryKey, RelationRef, TableEntry};
+pub use output_names::visible_name;
 pub use relations::{RELATIONS, SystemRelation, relation};
 pub use snapshot::{DatabaseSnapshot, Derived, SchemaSnapshot, SessionRow, SettingRow};
 
@@ -48,7 +51,13 @@ pub fn is_virtual_schema(name: &str) -> bool {
 /// The relations of a system schema; none of any other.
 pub fn table_names(schema: &str) -> &'static [&'static str] {
     static NAMES: LazyLock<[Vec<&'static str>; 2]> = LazyLock::new(|| {
-        VIRTUAL_SCHEMAS.map(|s| RELATIONS.iter().filter(|r| r.schema == s).map(|r| r.name).collect())
+        VIRTUAL_SCHEMAS.map(|s| {
+            RELATIONS
+                .iter()
+                .filter(|r| r.schema == s)
+                .map(|r| r.name)
+                .collect()
+        })
     });
     match VIRTUAL_SCHEMAS.iter().position(|s| *s == schema) {
         Some(at) => &NAMES[at],
@@ -58,9 +67,16 @@ pub fn table_names(schema: &str) -> &'static [&'static str] {
 
 /// A relation of `pg_catalog` or `information_schema` over a snapshot. Its rows are made when it is
 /// first scanned, and once per snapshot.
-pub fn table(snapshot: &Arc<DatabaseSnapshot>, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+pub fn table(
+    snapshot: &Arc<DatabaseSnapshot>,
+    schema: &str,
+    name: &str,
+) -> Option<Arc<dyn TableProvider>> {
     let relation = relation(schema, name)?;
-    Some(Arc::new(SystemTable { relation, snapshot: snapshot.clone() }))
+    Some(Arc::new(SystemTable {
+        relation,
+        snapshot: snapshot.clone(),
+    }))
 }
 
 /// A system relation as the engine scans it.
@@ -77,7 +93,11 @@ impl TableProvider for SystemTable {
     }
 
     fn table_type(&self) -> TableType {
-        if self.relation.kind == "v" { TableType::View } else { TableType::Base }
+        if self.relation.kind == "v" {
+            TableType::View
+        } else {
+            TableType::Base
+        }
     }
 
     async fn scan(
@@ -88,8 +108,11 @@ impl TableProvider for SystemTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let key = (self.relation.schema, self.relation.name);
-        let batch = self.snapshot.batch(key, || fill::rows_of(&self.snapshot, self.relation))?;
-        let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
+        let batch = self
+            .snapshot
+            .batch(key, || fill::rows_of(&self.snapshot, self.relation))?;
+        let plan =
+            MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?;
         Ok(plan)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Follows PostgreSQL's regproc.c and ruleutils.c. Pure over a snapshot.
 
+use std::sync::LazyLock;
+
 use sluice_spi::{Error, Result, SqlState};
 
 use super::builtin::{FUNCTIONS, function_by_oid, type_by_name, type_by_oid};
@@ -74,7 +76,11 @@ pub fn find_reg(snapshot: &DatabaseSnapshot, kind: RegKind, text: &str) -> Resul
     if kind == RegKind::Type {
         return find_type(text);
     }
-    let bare = if kind == RegKind::Proc { text.split('(').next().unwrap_or(text) } else { text };
+    let bare = if kind == RegKind::Proc {
+        text.split('(').next().unwrap_or(text)
+    } else {
+        text
+    };
     let parts = split_name(bare)?;
     let (schema, name) = qualify(snapshot, &parts)?;
     let directory = snapshot.directory();
@@ -134,12 +140,18 @@ pub fn is_visible(snapshot: &DatabaseSnapshot, relation: RelationRef<'_>) -> boo
 
 fn relation_name(snapshot: &DatabaseSnapshot, relation: RelationRef<'_>) -> String {
     let name = quote_identifier(relation.name());
-    if is_visible(snapshot, relation) { name } else { format!("{}.{name}", quote_identifier(relation.schema())) }
+    if is_visible(snapshot, relation) {
+        name
+    } else {
+        format!("{}.{name}", quote_identifier(relation.schema()))
+    }
 }
 
 /// The definition of a primary key's index, as `pg_get_indexdef` prints it.
 pub fn index_definition(relation: RelationRef<'_>) -> Option<String> {
-    let RelationRef::Index(entry, key) = relation else { return None };
+    let RelationRef::Index(entry, key) = relation else {
+        return None;
+    };
     Some(format!(
         "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
         quote_identifier(&key.name),
@@ -152,27 +164,42 @@ pub fn index_definition(relation: RelationRef<'_>) -> Option<String> {
 /// The definition of a primary key, as `pg_get_constraintdef` prints it.
 pub fn constraint_definition(snapshot: &DatabaseSnapshot, oid: u32) -> Option<String> {
     let (entry, _) = snapshot.directory().constraint(oid)?;
-    Some(format!("PRIMARY KEY ({})", quoted_list(&entry.table.primary_key)))
+    Some(format!(
+        "PRIMARY KEY ({})",
+        quoted_list(&entry.table.primary_key)
+    ))
 }
 
 fn quoted_list(names: &[String]) -> String {
-    names.iter().map(|n| quote_identifier(n)).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|n| quote_identifier(n))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn find_type(text: &str) -> Result<Option<u32>> {
     let trimmed = text.trim();
     let trimmed = trimmed.strip_prefix("pg_catalog.").unwrap_or(trimmed);
     if let Some(item) = trimmed.strip_suffix("[]") {
-        return Ok(find_type(item)?.and_then(type_by_oid).map(|t| t.array).filter(|oid| *oid != 0));
+        return Ok(find_type(item)?
+            .and_then(type_by_oid)
+            .map(|t| t.array)
+            .filter(|oid| *oid != 0));
     }
     if trimmed.starts_with('"') {
         let parts = split_name(trimmed)?;
-        return Ok(parts.last().and_then(|name| type_by_name(if name == "char" { "\"char\"" } else { name })).map(|t| t.oid));
+        return Ok(parts
+            .last()
+            .and_then(|name| type_by_name(if name == "char" { "\"char\"" } else { name }))
+            .map(|t| t.oid));
     }
     let name = trimmed.to_lowercase();
     // Arguments do not change which type it is: `numeric(10,2)`, `timestamp(3) with time zone`.
     let bare = match (name.find('('), name.find(')')) {
-        (Some(open), Some(close)) if open < close => format!("{}{}", name[..open].trim_end(), &name[close + 1..]),
+        (Some(open), Some(close)) if open < close => {
+            format!("{}{}", name[..open].trim_end(), &name[close + 1..])
+        }
         _ => name,
     };
     let alias = match bare.as_str() {
@@ -224,15 +251,23 @@ pub fn split_name(text: &str) -> Result<Vec<String>> {
 
 /// Schema and name of a split name. Three parts name the database too, which must be this one; in the
 /// virtual database `sluice` the first two are the schema's name.
-fn qualify<'a>(snapshot: &DatabaseSnapshot, parts: &'a [String]) -> Result<(Option<String>, &'a str)> {
+fn qualify<'a>(
+    snapshot: &DatabaseSnapshot,
+    parts: &'a [String],
+) -> Result<(Option<String>, &'a str)> {
     match parts {
         [name] => Ok((None, name)),
         [schema, name] => Ok((Some(schema.clone()), name)),
-        [database, schema, name] if *database == snapshot.database => Ok((Some(schema.clone()), name)),
+        [database, schema, name] if *database == snapshot.database => {
+            Ok((Some(schema.clone()), name))
+        }
         [catalog, schema, name] => Ok((Some(format!("{catalog}.{schema}")), name)),
         _ => Err(Error::new(
             SqlState::SYNTAX_ERROR,
-            format!("improper qualified name (too many dotted names): {}", parts.join(".")),
+            format!(
+                "improper qualified name (too many dotted names): {}",
+                parts.join(".")
+            ),
         )),
     }
 }
@@ -240,15 +275,25 @@ fn qualify<'a>(snapshot: &DatabaseSnapshot, parts: &'a [String]) -> Result<(Opti
 /// Quotes a name where SQL needs it (`quote_ident`).
 pub fn quote_identifier(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !is_reserved(name);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 /// Quotes a text as an SQL literal (`quote_literal`).
 pub fn quote_literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+    if text.contains('\\') {
+        format!("E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
 }
 
 /// Words that PostgreSQL quotes: every keyword but the unreserved ones (kwlist.h of version 16).
@@ -257,24 +302,8 @@ fn is_reserved(word: &str) -> bool {
 }
 
 /// Keywords that are not unreserved, sorted.
-pub(crate) const KEYWORDS: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "between",
-    "bigint", "binary", "bit", "boolean", "both", "case", "cast", "char", "character", "check", "coalesce",
-    "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "current_catalog",
-    "current_date", "current_role", "current_schema", "current_time", "current_timestamp", "current_user", "dec",
-    "decimal", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "exists", "extract",
-    "false", "fetch", "float", "for", "foreign", "freeze", "from", "full", "grant", "greatest", "group",
-    "grouping", "having", "ilike", "in", "initially", "inner", "inout", "int", "integer", "intersect", "interval",
-    "into", "is", "isnull", "join", "json_array", "json_arrayagg", "json_object", "json_objectagg", "lateral",
-    "leading", "least", "left", "like", "limit", "localtime", "localtimestamp", "national", "natural", "nchar",
-    "none", "normalize", "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order",
-    "out", "outer", "overlaps", "overlay", "placing", "position", "precision", "primary", "real", "references",
-    "returning", "right", "row", "select", "session_user", "setof", "similar", "smallint", "some", "substring",
-    "symmetric", "system_user", "table", "tablesample", "then", "time", "timestamp", "to", "trailing", "treat",
-    "trim", "true", "union", "unique", "user", "using", "values", "varchar", "variadic", "verbose", "when",
-    "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest",
-    "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
-];
+pub(crate) static KEYWORDS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| include_str!("data/keywords.txt").lines().collect());
 
 #[cfg(test)]
 mod tests {
@@ -303,7 +332,8 @@ mod tests {
 
     #[test]
     fn types_by_any_spelling() {
-        let check = |text: &str, oid: u32| assert_eq!(find_type(text).unwrap(), Some(oid), "{text}");
+        let check =
+            |text: &str, oid: u32| assert_eq!(find_type(text).unwrap(), Some(oid), "{text}");
         check("int4", 23);
         check("integer", 23);
         check("pg_catalog.int8", 20);

@@ -126,7 +126,12 @@ impl Directory {
         for database in snapshot.databases.iter().chain([&snapshot.database]) {
             keys.insert(key("database", "", database, ""));
         }
-        for role in snapshot.roles.iter().chain([&snapshot.user]).filter(|r| *r != OWNER_NAME) {
+        for role in snapshot
+            .roles
+            .iter()
+            .chain([&snapshot.user])
+            .filter(|r| *r != OWNER_NAME)
+        {
             keys.insert(key("role", "", role, ""));
         }
         for schema in &snapshot.schemas {
@@ -138,7 +143,12 @@ impl Directory {
                     keys.insert(key("constraint", &schema.name, &table.name, ""));
                 }
                 for column in table.columns.iter().filter(|c| c.default.is_some()) {
-                    keys.insert(key("default", &schema.name, &table.name, column.field.name()));
+                    keys.insert(key(
+                        "default",
+                        &schema.name,
+                        &table.name,
+                        column.field.name(),
+                    ));
                 }
             }
         }
@@ -150,7 +160,11 @@ impl Directory {
             ("information_schema".to_owned(), INFORMATION_SCHEMA_OID),
         ];
         let mut tables = Vec::new();
-        for schema in snapshot.schemas.iter().filter(|s| !super::is_virtual_schema(&s.name)) {
+        for schema in snapshot
+            .schemas
+            .iter()
+            .filter(|s| !super::is_virtual_schema(&s.name))
+        {
             let schema_oid = oid(key("schema", "", &schema.name, ""));
             schemas.push((schema.name.clone(), schema_oid));
             for table in &schema.tables {
@@ -162,21 +176,33 @@ impl Directory {
                         index_oid: oid(key("index", &schema.name, &table.name, "")),
                         constraint_oid: oid(key("constraint", &schema.name, &table.name, "")),
                         name: format!("{}_pkey", table.name),
-                        columns: table.primary_key.iter().filter_map(|c| column_number(table, c)).collect(),
+                        columns: table
+                            .primary_key
+                            .iter()
+                            .filter_map(|c| column_number(table, c))
+                            .collect(),
                     }),
                     defaults: table
                         .columns
                         .iter()
                         .zip(1i16..)
                         .filter(|(c, _)| c.default.is_some())
-                        .map(|(c, n)| (n, oid(key("default", &schema.name, &table.name, c.field.name()))))
+                        .map(|(c, n)| {
+                            (
+                                n,
+                                oid(key("default", &schema.name, &table.name, c.field.name())),
+                            )
+                        })
                         .collect(),
                     table: table.clone(),
                 });
             }
         }
         let of_kind = |kind: &str| -> Vec<(String, u32)> {
-            keys.iter().filter(|k| k.kind == kind).map(|k| (k.name.to_owned(), oid(k.clone()))).collect()
+            keys.iter()
+                .filter(|k| k.kind == kind)
+                .map(|k| (k.name.to_owned(), oid(k.clone())))
+                .collect()
         };
         let mut roles = vec![(OWNER_NAME.to_owned(), OWNER_OID)];
         roles.extend(of_kind("role"));
@@ -196,7 +222,10 @@ impl Directory {
         let mut system_by_oid = HashMap::new();
         for relation in RELATIONS.iter() {
             system_by_oid.insert(relation.oid, relation);
-            relations_by_name.insert((relation.schema.to_owned(), relation.name.to_owned()), relation.oid);
+            relations_by_name.insert(
+                (relation.schema.to_owned(), relation.name.to_owned()),
+                relation.oid,
+            );
         }
         for (at, entry) in tables.iter().enumerate() {
             relations_by_oid.insert(entry.oid, (at, false));
@@ -204,7 +233,9 @@ impl Directory {
             if let Some(primary) = &entry.primary_key {
                 relations_by_oid.insert(primary.index_oid, (at, true));
                 constraints_by_oid.insert(primary.constraint_oid, at);
-                relations_by_name.entry((entry.schema.clone(), primary.name.clone())).or_insert(primary.index_oid);
+                relations_by_name
+                    .entry((entry.schema.clone(), primary.name.clone()))
+                    .or_insert(primary.index_oid);
             }
         }
         Directory {
@@ -259,7 +290,9 @@ impl Directory {
 
     /// The relation of that schema and name.
     pub fn relation_named(&self, schema: &str, name: &str) -> Option<RelationRef<'_>> {
-        let oid = self.relations_by_name.get(&(schema.to_owned(), name.to_owned()))?;
+        let oid = self
+            .relations_by_name
+            .get(&(schema.to_owned(), name.to_owned()))?;
         self.relation(*oid)
     }
 
@@ -275,15 +308,25 @@ fn find_oid(list: &[(String, u32)], name: &str) -> Option<u32> {
 }
 
 fn find_name(list: &[(String, u32)], oid: u32) -> Option<&str> {
-    list.iter().find(|(_, o)| *o == oid).map(|(n, _)| n.as_str())
+    list.iter()
+        .find(|(_, o)| *o == oid)
+        .map(|(n, _)| n.as_str())
 }
 
 fn key<'a>(kind: &'static str, schema: &'a str, name: &'a str, part: &'a str) -> Key<'a> {
-    Key { kind, schema, name, part }
+    Key {
+        kind,
+        schema,
+        name,
+        part,
+    }
 }
 
 fn column_number(table: &TableMetadata, column: &str) -> Option<i16> {
-    let at = table.columns.iter().position(|c| c.field.name() == column)?;
+    let at = table
+        .columns
+        .iter()
+        .position(|c| c.field.name() == column)?;
     i16::try_from(at + 1).ok()
 }
 
@@ -293,11 +336,20 @@ fn assign<'a>(database: &str, keys: &BTreeSet<Key<'a>>) -> HashMap<Key<'a>, u32>
     let mut oids = HashMap::with_capacity(keys.len());
     for key in keys {
         // Databases and roles are the same objects in whichever database one looks.
-        let scope = if matches!(key.kind, "database" | "role") { "" } else { database };
+        let scope = if matches!(key.kind, "database" | "role") {
+            ""
+        } else {
+            database
+        };
         let span = u64::from(OID_LIMIT - FIRST_NORMAL_OID);
-        let mut oid = FIRST_NORMAL_OID + (hash([scope, key.kind, key.schema, key.name, key.part]) % span) as u32;
+        let mut oid = FIRST_NORMAL_OID
+            + (hash([scope, key.kind, key.schema, key.name, key.part]) % span) as u32;
         while !taken.insert(oid) {
-            oid = if oid + 1 < OID_LIMIT { oid + 1 } else { FIRST_NORMAL_OID };
+            oid = if oid + 1 < OID_LIMIT {
+                oid + 1
+            } else {
+                FIRST_NORMAL_OID
+            };
         }
         oids.insert(key.clone(), oid);
     }

@@ -35,18 +35,27 @@ pub(super) fn name_outputs(projection: &mut [SelectItem]) {
                 if let Some(own) = own {
                     if !taken.insert(own.clone()) {
                         let alias = free_name(own, &mut taken);
-                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                        *item = SelectItem::ExprWithAlias {
+                            expr: expr.clone(),
+                            alias,
+                        };
                     }
                 } else if let Expr::CompoundIdentifier(parts) = expr {
                     let path: Vec<String> = parts.iter().map(fold).collect();
                     if !taken.insert(path.join("\0")) {
                         let name = path.last().cloned().unwrap_or_default();
                         let alias = free_name(format!("{name}{MARK}"), &mut taken);
-                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                        *item = SelectItem::ExprWithAlias {
+                            expr: expr.clone(),
+                            alias,
+                        };
                     }
                 } else if let Some(name) = output_name(expr) {
                     let alias = free_name(name, &mut taken);
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                    *item = SelectItem::ExprWithAlias {
+                        expr: expr.clone(),
+                        alias,
+                    };
                 }
             }
             SelectItem::ExprWithAlias { alias, .. } => *alias = free_name(fold(alias), &mut taken),
@@ -65,7 +74,11 @@ fn free_name(mut name: String, taken: &mut HashSet<String>) -> Ident {
 
 /// A name as PostgreSQL reads it: lower case unless quoted.
 fn fold(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
 }
 
 fn last_part(name: &ObjectName) -> Option<String> {
@@ -78,7 +91,8 @@ fn last_part(name: &ObjectName) -> Option<String> {
 /// The name of an output that is not a plain column; `None` leaves it to the engine.
 fn output_name(expr: &Expr) -> Option<String> {
     const UNNAMED: &str = "?column?";
-    Some(inner_name(expr).unwrap_or_else(|| UNNAMED.to_owned())).filter(|_| !is_expanded_later(expr))
+    Some(inner_name(expr).unwrap_or_else(|| UNNAMED.to_owned()))
+        .filter(|_| !is_expanded_later(expr))
 }
 
 /// Wildcards and row makers that the engine names and expands by itself.
@@ -92,11 +106,14 @@ fn inner_name(expr: &Expr) -> Option<String> {
         Expr::Identifier(ident) => fold(ident),
         Expr::CompoundIdentifier(parts) => fold(parts.last()?),
         Expr::Function(function) => last_part(&function.name)?,
-        Expr::Cast { expr, data_type, .. } => inner_name(expr).or_else(|| type_name(data_type))?,
+        Expr::Cast {
+            expr, data_type, ..
+        } => inner_name(expr).or_else(|| type_name(data_type))?,
         Expr::TypedString(typed) => type_name(&typed.data_type)?,
-        Expr::Case { else_result, .. } => {
-            else_result.as_deref().and_then(inner_name).unwrap_or_else(|| "case".to_owned())
-        }
+        Expr::Case { else_result, .. } => else_result
+            .as_deref()
+            .and_then(inner_name)
+            .unwrap_or_else(|| "case".to_owned()),
         Expr::Collate { expr, .. } | Expr::Nested(expr) => inner_name(expr)?,
         Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
             Some(AccessExpr::Dot(Expr::Identifier(ident))) => fold(ident),
@@ -145,7 +162,9 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Numeric(_) | DataType::Decimal(_) => "numeric".to_owned(),
         DataType::Date => "date".to_owned(),
         DataType::Uuid => "uuid".to_owned(),
-        DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => "timestamptz".to_owned(),
+        DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            "timestamptz".to_owned()
+        }
         DataType::Timestamp(..) => "timestamp".to_owned(),
         _ => return None,
     })
@@ -160,8 +179,12 @@ mod tests {
 
     fn names(sql: &str) -> Vec<String> {
         let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-        let Statement::Query(query) = &mut statements[0] else { panic!("not a query") };
-        let SetExpr::Select(select) = query.body.as_mut() else { panic!("not a select") };
+        let Statement::Query(query) = &mut statements[0] else {
+            panic!("not a query")
+        };
+        let SetExpr::Select(select) = query.body.as_mut() else {
+            panic!("not a select")
+        };
         name_outputs(&mut select.projection);
         let shown = |item: &SelectItem| match item {
             SelectItem::ExprWithAlias { alias, .. } => visible_name(&alias.value).to_owned(),
@@ -175,13 +198,28 @@ mod tests {
     fn outputs_are_named_like_postgresql() {
         let check = |sql: &str, expected: &[&str]| assert_eq!(names(sql), expected, "{sql}");
         check("SELECT 1, 2, NULL", &["?column?", "?column?", "?column?"]);
-        check("SELECT count(*), COUNT(*), max(a)", &["count", "count", "max"]);
+        check(
+            "SELECT count(*), COUNT(*), max(a)",
+            &["count", "count", "max"],
+        );
         check("SELECT a::text, 'x'::text, (a)::int8", &["a", "text", "a"]);
-        check("SELECT CASE WHEN a THEN 1 END, CASE WHEN a THEN 1 ELSE b END", &["case", "b"]);
-        check("SELECT ARRAY[1], ARRAY(SELECT 1), EXISTS (SELECT 1)", &["array", "array", "exists"]);
+        check(
+            "SELECT CASE WHEN a THEN 1 END, CASE WHEN a THEN 1 ELSE b END",
+            &["case", "b"],
+        );
+        check(
+            "SELECT ARRAY[1], ARRAY(SELECT 1), EXISTS (SELECT 1)",
+            &["array", "array", "exists"],
+        );
         check("SELECT (SELECT x.b FROM x), (SELECT 1)", &["b", "?column?"]);
-        check("SELECT a + 1, -a, true, x.f", &["?column?", "?column?", "bool", "x.f"]);
+        check(
+            "SELECT a + 1, -a, true, x.f",
+            &["?column?", "?column?", "bool", "x.f"],
+        );
         check("SELECT 1 AS \"A\", 2 AS B, 3 AS b", &["A", "b", "b"]);
-        check("SELECT pg_catalog.version(), extract(year from a)", &["version", "extract"]);
+        check(
+            "SELECT pg_catalog.version(), extract(year from a)",
+            &["version", "extract"],
+        );
     }
 }

@@ -27,7 +27,11 @@ pub struct PgType {
 
 impl PgType {
     fn new(oid: u32, typmod: i32) -> Self {
-        PgType { oid, typmod, len: type_by_oid(oid).map_or(-1, |t| t.len) }
+        PgType {
+            oid,
+            typmod,
+            len: type_by_oid(oid).map_or(-1, |t| t.len),
+        }
     }
 
     /// The name as `format_type(oid, typmod)` prints it.
@@ -51,7 +55,9 @@ pub fn from_tag(tag: &str) -> PgType {
         return array_of(from_tag(item));
     }
     let (name, arguments) = split_arguments(tag);
-    let Some(found) = type_by_name(&name) else { return PgType::new(TEXT_OID, -1) };
+    let Some(found) = type_by_name(&name) else {
+        return PgType::new(TEXT_OID, -1);
+    };
     PgType::new(found.oid, pack_typmod(found, &name, &arguments))
 }
 
@@ -88,9 +94,11 @@ fn from_arrow(data_type: &DataType) -> PgType {
         DataType::Dictionary(_, value) => from_arrow(value),
         DataType::RunEndEncoded(_, value) => pg_type_of(value),
         DataType::Struct(_) | DataType::Map(_, _) => plain(3802),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null | DataType::Union(_, _) => {
-            plain(TEXT_OID)
-        }
+        DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Null
+        | DataType::Union(_, _) => plain(TEXT_OID),
     }
 }
 
@@ -108,7 +116,10 @@ fn split_arguments(tag: &str) -> (String, Vec<i32>) {
     match (tag.find('('), tag.find(')')) {
         (Some(open), Some(close)) if open < close => {
             let name = format!("{}{}", tag[..open].trim_end(), &tag[close + 1..]);
-            let arguments = tag[open + 1..close].split(',').filter_map(|a| a.trim().parse().ok()).collect();
+            let arguments = tag[open + 1..close]
+                .split(',')
+                .filter_map(|a| a.trim().parse().ok())
+                .collect();
             (name, arguments)
         }
         _ => (tag.to_owned(), Vec::new()),
@@ -135,15 +146,28 @@ fn pack_typmod(ty: &BuiltinType, name: &str, arguments: &[i32]) -> i32 {
 /// PostgreSQL's `format_type(oid, typmod)`: `???` for an OID that is no type, `-` for 0.
 pub fn format_type(oid: u32, typmod: Option<i32>) -> String {
     let Some(ty) = type_by_oid(oid) else {
-        return if oid == 0 { "-".to_owned() } else { "???".to_owned() };
+        return if oid == 0 {
+            "-".to_owned()
+        } else {
+            "???".to_owned()
+        };
     };
-    if let Some(element) = (ty.element != 0 && ty.category == "A").then(|| type_by_oid(ty.element)).flatten() {
+    if let Some(element) = (ty.element != 0 && ty.category == "A")
+        .then(|| type_by_oid(ty.element))
+        .flatten()
+    {
         return format!("{}[]", format_type(element.oid, typmod));
     }
-    let Some(typmod) = typmod else { return ty.display.to_owned() };
+    let Some(typmod) = typmod else {
+        return ty.display.to_owned();
+    };
     if typmod < 0 {
         // With an explicit "no typmod" the bare word would mean character(1).
-        return if ty.name == "bpchar" { "bpchar".to_owned() } else { ty.display.to_owned() };
+        return if ty.name == "bpchar" {
+            "bpchar".to_owned()
+        } else {
+            ty.display.to_owned()
+        };
     }
     match ty.name {
         "varchar" | "bpchar" => format!("{}({})", ty.display, typmod - VARHDRSZ),
@@ -169,8 +193,20 @@ mod tests {
     #[test]
     fn a_tag_and_its_display_are_the_same_words() {
         for tag in [
-            "character varying(20)", "character(3)", "uuid", "jsonb", "numeric", "numeric(12,2)", "name", "\"char\"",
-            "timestamp(3) with time zone", "text[]", "character varying(5)[]", "oid", "int2vector", "inet",
+            "character varying(20)",
+            "character(3)",
+            "uuid",
+            "jsonb",
+            "numeric",
+            "numeric(12,2)",
+            "name",
+            "\"char\"",
+            "timestamp(3) with time zone",
+            "text[]",
+            "character varying(5)[]",
+            "oid",
+            "int2vector",
+            "inet",
         ] {
             assert_eq!(from_tag(tag).display(), tag);
         }
@@ -180,12 +216,25 @@ mod tests {
     #[test]
     fn arrow_types_without_a_tag() {
         let check = |data_type: DataType, display: &str| {
-            assert_eq!(pg_type_of(&Field::new("c", data_type, true)).display(), display);
+            assert_eq!(
+                pg_type_of(&Field::new("c", data_type, true)).display(),
+                display
+            );
         };
         check(DataType::Int32, "integer");
         check(DataType::Decimal128(12, 2), "numeric(12,2)");
-        check(DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())), "timestamp with time zone");
-        check(DataType::List(std::sync::Arc::new(Field::new("item", DataType::Utf8View, true))), "text[]");
+        check(
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())),
+            "timestamp with time zone",
+        );
+        check(
+            DataType::List(std::sync::Arc::new(Field::new(
+                "item",
+                DataType::Utf8View,
+                true,
+            ))),
+            "text[]",
+        );
         let item = tagged("item", DataType::Utf8, true, "uuid");
         check(DataType::List(std::sync::Arc::new(item)), "uuid[]");
         check(DataType::UInt64, "numeric");

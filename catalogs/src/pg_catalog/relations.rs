@@ -34,11 +34,19 @@ impl SystemRelation {
 }
 
 /// Every system relation, in the order of the list.
-pub static RELATIONS: LazyLock<Vec<SystemRelation>> =
-    LazyLock::new(|| include_str!("data/relations.txt").lines().filter_map(parse_line).collect());
+pub static RELATIONS: LazyLock<Vec<SystemRelation>> = LazyLock::new(|| {
+    include_str!("data/relations.txt")
+        .lines()
+        .filter_map(parse_line)
+        .collect()
+});
 
 static BY_NAME: LazyLock<HashMap<(&'static str, &'static str), usize>> = LazyLock::new(|| {
-    RELATIONS.iter().enumerate().map(|(index, r)| ((r.schema, r.name), index)).collect()
+    RELATIONS
+        .iter()
+        .enumerate()
+        .map(|(index, r)| ((r.schema, r.name), index))
+        .collect()
 });
 
 /// The relation of that name.
@@ -52,9 +60,22 @@ fn parse_line(line: &'static str) -> Option<SystemRelation> {
     let (schema, name) = head.next()?.split_once('.')?;
     let kind = head.next()?;
     let oid = head.next()?.parse().ok()?;
-    let columns: Vec<(&str, &str)> = columns.split(", ").filter_map(|c| c.split_once(' ')).collect();
-    let fields: Vec<FieldRef> = columns.iter().map(|(name, ty)| Arc::new(arrow_field(name, ty))).collect();
-    Some(SystemRelation { schema, name, kind, oid, columns, arrow: Arc::new(Schema::new(fields)) })
+    let columns: Vec<(&str, &str)> = columns
+        .split(", ")
+        .filter_map(|c| c.split_once(' '))
+        .collect();
+    let fields: Vec<FieldRef> = columns
+        .iter()
+        .map(|(name, ty)| Arc::new(arrow_field(name, ty)))
+        .collect();
+    Some(SystemRelation {
+        schema,
+        name,
+        kind,
+        oid,
+        columns,
+        arrow: Arc::new(Schema::new(fields)),
+    })
 }
 
 /// The Arrow field that stands for a column of a system relation.
@@ -78,9 +99,10 @@ fn arrow_field(name: &str, pg_type: &str) -> Field {
         "int2vector" => tagged(list_of(DataType::Int16, "smallint")),
         "oidvector" => tagged(list_of(DataType::UInt32, "oid")),
         "anyarray" => field(list_of(DataType::Utf8, "text")),
-        _ if pg_type.starts_with("timestamp") => {
-            field(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
-        }
+        _ if pg_type.starts_with("timestamp") => field(DataType::Timestamp(
+            TimeUnit::Microsecond,
+            Some("UTC".into()),
+        )),
         _ => match pg_type.strip_suffix("[]") {
             Some(item) => {
                 let inner = arrow_field("item", item);
@@ -94,7 +116,10 @@ fn arrow_field(name: &str, pg_type: &str) -> Field {
 /// `LIST` whose items carry their own tag where the Arrow type does not say it all.
 fn list_of(item: DataType, pg_type: &str) -> DataType {
     let mut field = Field::new("item", item, true);
-    if !matches!(pg_type, "smallint" | "integer" | "bigint" | "text" | "boolean" | "real" | "double precision") {
+    if !matches!(
+        pg_type,
+        "smallint" | "integer" | "bigint" | "text" | "boolean" | "real" | "double precision"
+    ) {
         field = field.with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.to_owned())]));
     }
     DataType::List(Arc::new(field))

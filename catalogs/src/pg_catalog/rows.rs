@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
-    IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
-    TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
+    ArrayRef, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch, RecordBatchOptions,
+    StringBuilder, TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
 };
 use arrow::datatypes::{DataType, FieldRef, IntervalMonthDayNano, IntervalUnit};
 use sluice_spi::{Error, Result};
@@ -89,14 +89,23 @@ impl Rows {
     /// No rows yet.
     pub(crate) fn new(relation: &'static SystemRelation) -> Self {
         let columns = relation.arrow.fields().iter().map(Column::new).collect();
-        Rows { relation, columns, order: Vec::new(), count: 0 }
+        Rows {
+            relation,
+            columns,
+            order: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Adds a row. Columns that are not named are NULL; a name that does not exist is our own mistake,
     /// which [`Rows::finish`] reports.
     pub(crate) fn push(&mut self, row: &[(&'static str, Value<'_>)]) {
         for (index, (name, value)) in row.iter().enumerate() {
-            let remembered = self.order.get(index).copied().filter(|at| self.relation.columns[*at].0 == *name);
+            let remembered = self
+                .order
+                .get(index)
+                .copied()
+                .filter(|at| self.relation.columns[*at].0 == *name);
             let at = match remembered.or_else(|| self.relation.position(name)) {
                 Some(at) => at,
                 None => {
@@ -243,7 +252,10 @@ impl Column {
             }
             (Column::Texts(b), Value::Strs(v)) => b.append_value(v.iter().map(Some)),
             (column, value) => {
-                debug_assert!(matches!(value, Value::Null), "{value:?} does not fit its column");
+                debug_assert!(
+                    matches!(value, Value::Null),
+                    "{value:?} does not fit its column"
+                );
                 column.push_null();
             }
         }

@@ -126,7 +126,13 @@ impl DatabaseSnapshot {
         }
         // Built outside of the lock: two that race build the same rows, and one of them is kept.
         let batch = build()?;
-        Ok(self.derived.batches.lock().entry(key).or_insert(batch).clone())
+        Ok(self
+            .derived
+            .batches
+            .lock()
+            .entry(key)
+            .or_insert(batch)
+            .clone())
     }
 
     /// The schemas that unqualified names are looked up in, in order: `pg_catalog` first unless the
@@ -138,7 +144,11 @@ impl DatabaseSnapshot {
         }
         for entry in &self.search_path {
             let entry = entry.trim_matches('"');
-            let name = if entry == "$user" { self.user.as_str() } else { entry };
+            let name = if entry == "$user" {
+                self.user.as_str()
+            } else {
+                entry
+            };
             if !path.contains(&name) && self.directory().schema_oid(name).is_some() {
                 path.push(name);
             }
@@ -149,6 +159,8 @@ impl DatabaseSnapshot {
     /// `current_schema()`: the first schema of the path where a table could be made.
     pub fn current_schema(&self) -> Option<&str> {
         let explicit = self.search_path.iter().any(|s| s == "pg_catalog");
-        self.effective_search_path().into_iter().find(|s| explicit || *s != "pg_catalog")
+        self.effective_search_path()
+            .into_iter()
+            .find(|s| explicit || *s != "pg_catalog")
     }
 }

@@ -1,5 +1,7 @@
 //! Parquet: pruning drops no row, evolving and broken files, partitions, limits, empty projections.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;
@@ -346,7 +348,7 @@ async fn broken_and_changed_files_are_named() {
     )])
     .unwrap();
     let good = dir.path().join("s/t/good.parquet");
-    write_parquet(&good, &[batch.clone()], 10_000);
+    write_parquet(&good, std::slice::from_ref(&batch), 10_000);
     write_text(
         &dir.path().join("s/broken/bad.parquet"),
         "PAR1 this is not Parquet",
@@ -472,7 +474,11 @@ async fn folders_are_columns() {
 async fn limits_counts_and_statistics() {
     let dir = tempfile::tempdir().unwrap();
     let batch = adversarial();
-    write_parquet(&dir.path().join("s/t/a.parquet"), &[batch.clone()], 1_000);
+    write_parquet(
+        &dir.path().join("s/t/a.parquet"),
+        std::slice::from_ref(&batch),
+        1_000,
+    );
     write_parquet(&dir.path().join("s/t/b.parquet"), &[batch], 1_000);
     let lake = lake(dir.path(), "");
     let described = table(&lake, "s", "t").await;
@@ -565,7 +571,7 @@ async fn splits_cover_every_row_once() {
         let cut = splits(&lake, &described.handle, parallelism).await.unwrap();
         assert!(cut.len() >= 2, "{parallelism}: {}", cut.len());
         assert_eq!(cut.iter().map(|s| s.rows.unwrap()).sum::<u64>(), 2_400_000);
-        let mut ids = Vec::new();
+        let mut ids: Vec<i64> = Vec::new();
         for split in cut {
             let scan = Scan {
                 projection: Some(vec![0]),

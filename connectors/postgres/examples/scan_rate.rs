@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p sluice-connector-postgres --example scan_rate -- [ROWS]`
 
+#![allow(clippy::unwrap_used)] // a failure here has nobody to report to
+
 #[path = "../tests/source/support.rs"]
 mod support;
 

@@ -85,7 +85,7 @@ pub(crate) fn columns() -> String {
 pub(crate) fn types() -> String {
     format!(
         "SELECT pg_catalog.format_type(x.oid, x.typmod) AS declared, {TYPE_COLUMNS}
-         FROM pg_catalog.unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS x(oid, typmod, ord)
+         FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS x(oid, typmod, ord)
          {}
          ORDER BY x.ord",
         type_joins("x.oid", "x.typmod")

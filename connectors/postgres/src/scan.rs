@@ -205,13 +205,13 @@ async fn start_copy(
     schema: &SchemaRef,
 ) -> std::result::Result<Rows, StartError> {
     let copy = format!("COPY ({}) TO STDOUT (FORMAT binary)", plan.sql.text);
-    session.run();
-    let client = &session;
-    // COPY does not say what its columns are; the same SELECT, only described, does. Both questions
-    // travel together.
-    let (described, stream) =
-        futures::try_join!(client.prepare(&plan.sql.text), client.copy_out(&copy))?;
+    // COPY does not say what its columns are; the same SELECT, only described, does. Not in one breath
+    // with it: the client asks about types that it does not know, and those answers would queue behind
+    // rows that nobody takes yet.
+    let described = session.prepare(&plan.sql.text).await?;
     check_columns(&described, plan, schema)?;
+    session.run();
+    let stream = session.copy_out(&copy).await?;
     Ok(Rows::Copy(Box::pin(stream), CopyReader::new()))
 }
 
@@ -223,8 +223,7 @@ async fn start_prepared(
     let statement = prepare(session.clone(), plan).await?;
     check_columns(&statement, plan, schema)?;
     session.run();
-    let client = &session;
-    let rows = client
+    let rows = session
         .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))
         .await?;
     Ok(Rows::Prepared(Box::pin(rows)))

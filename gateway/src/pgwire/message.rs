@@ -96,8 +96,8 @@ pub(super) fn authentication(out: &mut Vec<u8>, step: &Authentication) {
     put(out, step);
 }
 
-/// NegotiateProtocolVersion: the newest minor version that we speak, as older servers send it, and the
-/// `_pq_.` options that we don't know.
+/// NegotiateProtocolVersion: the version that we go on with (all 32 bits, which is what libpq reads,
+/// whatever the field is called), and the `_pq_.` options that we don't know.
 pub(super) fn negotiate(out: &mut Vec<u8>, newest: i32, unknown: Vec<String>) {
     put(out, &NegotiateProtocolVersion::new(newest, unknown));
 }

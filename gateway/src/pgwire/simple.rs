@@ -65,16 +65,17 @@ impl Connection {
                     message::row_description(&mut self.wire.out, &describe(rows.source.schema(), &formats));
                 }
                 let sent = self.send_rows(&mut rows, &[], None).await;
-                let verb = rows.verb;
-                let failed = sent.is_err();
-                let cursor = rows.cursor.clone();
-                self.session.release_rows(*rows);
+                let (verb, is_fetch) = (rows.verb, rows.cursor.is_some());
+                // A result that was read to its end needs no cancel, and the next statement of this text
+                // runs under the same token.
+                if is_fetch || sent.is_err() {
+                    self.session.release_rows(*rows);
+                }
                 match sent? {
                     Sent::All(count) => message::complete(&mut self.wire.out, &tag_of(verb, count)),
                     Sent::Suspended => message::complete(&mut self.wire.out, verb),
                 }
-                debug_assert!(!failed);
-                if cursor.is_some() {
+                if is_fetch {
                     self.session.entry().begin_statement(text, cancel.clone());
                 }
             }

@@ -204,7 +204,7 @@ async fn log_in(
         database.clone_from(&user);
     }
     if request.version > PROTOCOL_3_2 || !unknown.is_empty() {
-        message::negotiate(&mut wire.out, (request.version.min(PROTOCOL_3_2) & 0xffff) as i32, unknown);
+        message::negotiate(&mut wire.out, request.version.min(PROTOCOL_3_2) as i32, unknown);
     }
     if shutdown.is_cancelled() {
         return Err(Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").into());

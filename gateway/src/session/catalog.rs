@@ -330,6 +330,7 @@ pub const SETTINGS: &[Setting] = &[
     reported(internal("server_version", SERVER_VERSION, Kind::Text, "Shows the server version.")),
     internal("server_version_num", "160009", Kind::Integer { min: 160_009, max: 160_009, unit: "" }, "Shows the server version as an integer."),
     reported(internal("session_authorization", "", Kind::Text, "Shows the session user name.")),
+    user("sluice.distribute_above", "-1", Kind::Integer { min: -1, max: i64::MAX, unit: "" }, OWN, "Bytes of input from which on workers take part in a query; -1 takes planner.distribute_above of the configuration."),
     user("sluice.dynamic_filter_wait", "0", MILLIS, OWN, "How long a scan may wait for a join's filter before it starts to read."),
     user("sluice.pushdown", "on", Kind::Bool, OWN, "Whether work is pushed down into the sources; off reads whole tables."),
     user("sluice.retry_policy", "none", Kind::Enum(&["none"]), OWN, "What is run again when a worker fails; none ends the query with an error."),

@@ -61,7 +61,6 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let mut current: Vec<TokenWithSpan> = Vec::new();
     for token in tokens {
         match &token.token {
-            Token::Whitespace(_) => {}
             Token::SemiColon | Token::EOF => {
                 if let Some(statement) = parse_one(&lines, std::mem::take(&mut current), Some(token.span.start))? {
                     statements.push(statement);
@@ -74,24 +73,37 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     Ok(statements)
 }
 
-/// Parses the tokens of one statement that ends at `end` (the text's end without).
-pub(super) fn parse_one(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location>) -> Result<Option<Parsed>> {
+/// Parses the tokens of one statement that ends at `end` (the text's end without). White space is among
+/// them: a line break between two strings makes them one.
+pub(super) fn parse_one(lines: &Lines<'_>, all: Vec<TokenWithSpan>, end: Option<Location>) -> Result<Option<Parsed>> {
+    let tokens: Vec<TokenWithSpan> =
+        all.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).cloned().collect();
     let Some(first) = tokens.first() else { return Ok(None) };
     check_complexity(&tokens)?;
     let start = first.span.start;
     let end_byte = end.filter(|end| end.line > 0).map_or(lines.text.len(), |end| lines.byte(end));
     let text = lines.text[lines.byte(start)..end_byte.max(lines.byte(start))].trim_end().to_owned();
     let offset = lines.character(start) - 1;
-    if let Some(utility) = utility::parse(lines, &tokens, end)? {
+    if let Some(utility) = utility::parse(lines, &all, &tokens, end)? {
         return Ok(Some(Parsed { text, offset, body: Body::Utility(Box::new(utility)) }));
     }
-    let statement = parse_sql(lines, tokens, end)?;
+    let statement = parse_sql(lines, all, end)?;
     Ok(Some(Parsed { text, offset, body: Body::Sql(Box::new(statement)) }))
 }
 
 fn parse_sql(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location>) -> Result<Statement> {
     let dialect = PostgreSqlDialect {};
-    let spans: Vec<(Location, Location)> = tokens.iter().map(|t| (t.span.start, t.span.end)).collect();
+    // The place of each token; for white space, of the token after it.
+    let mut spans: Vec<Option<(Location, Location)>> = Vec::with_capacity(tokens.len());
+    let mut next = None;
+    for token in tokens.iter().rev() {
+        if !matches!(token.token, Token::Whitespace(_)) {
+            next = Some((token.span.start, token.span.end));
+        }
+        spans.push(next);
+    }
+    spans.reverse();
+    let span_at = |index: usize| spans.get(index).copied().flatten();
     let mut parser =
         Parser::new(&dialect).with_recursion_limit(PARSER_RECURSION_LIMIT).with_tokens_with_locations(tokens);
     let parsed = parser.parse_statement();
@@ -99,18 +111,18 @@ fn parse_sql(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location
     let stopped = parser.index();
     match parsed {
         Ok(statement) if matches!(parser.peek_token().token, Token::EOF) => Ok(statement),
-        Ok(_) => Err(syntax_error(lines, spans.get(stopped), end, None)),
+        Ok(_) => Err(syntax_error(lines, span_at(stopped).as_ref(), end, None)),
         Err(ParserError::RecursionLimitExceeded) => Err(too_complex()),
         Err(ParserError::TokenizerError(message)) => Err(Error::new(SqlState::SYNTAX_ERROR, message)),
         Err(ParserError::ParserError(message)) => {
             let place = location_of(&message);
             let span = match place {
-                Some(place) => spans.iter().find(|(start, _)| *start == place),
-                None => spans.get(stopped.saturating_sub(1)),
+                Some(place) => spans.iter().flatten().find(|(start, _)| *start == place).copied(),
+                None => span_at(stopped.saturating_sub(1)),
             };
             // "found: EOF" has no place: the statement ended too early.
             let span = if message.contains("found: EOF") { None } else { span };
-            Err(syntax_error(lines, span, end, Some(&message)))
+            Err(syntax_error(lines, span.as_ref(), end, Some(&message)))
         }
     }
 }

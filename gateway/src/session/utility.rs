@@ -38,8 +38,10 @@ pub struct Modes {
     pub deferrable: Option<bool>,
 }
 
-/// A statement about the session.
+/// A statement about the session. The fields are the statement's own parts, by their names in PostgreSQL's
+/// manual.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)]
 pub enum Utility {
     /// `BEGIN`, `START TRANSACTION`; the tag tells them apart.
     Begin { tag: &'static str, modes: Modes },
@@ -95,8 +97,14 @@ impl Utility {
 }
 
 /// Recognises a session statement; `None` for anything else.
-pub(super) fn parse(lines: &Lines<'_>, tokens: &[TokenWithSpan], end: Option<Location>) -> Result<Option<Utility>> {
-    let mut words = Words { lines, tokens, at: 0, end };
+/// `all` has the white space that `tokens` lacks.
+pub(super) fn parse(
+    lines: &Lines<'_>,
+    all: &[TokenWithSpan],
+    tokens: &[TokenWithSpan],
+    end: Option<Location>,
+) -> Result<Option<Utility>> {
+    let mut words = Words { lines, all, tokens, at: 0, end };
     let Some(verb) = words.keyword() else { return Ok(None) };
     words.at += 1;
     let utility = match verb.as_str() {
@@ -181,6 +189,7 @@ pub(super) fn parse(lines: &Lines<'_>, tokens: &[TokenWithSpan], end: Option<Loc
 /// A cursor over the tokens of one statement.
 struct Words<'a> {
     lines: &'a Lines<'a>,
+    all: &'a [TokenWithSpan],
     tokens: &'a [TokenWithSpan],
     at: usize,
     end: Option<Location>,
@@ -367,10 +376,11 @@ impl Words<'_> {
             return Ok(Some(Utility::Set { scope, name: "client_encoding".to_owned(), value }));
         }
         let name = if self.accept("schema") { "search_path".to_owned() } else { self.setting_name()? };
-        if name != "search_path" || !matches!(self.tokens.get(self.at).map(|t| &t.token), Some(Token::SingleQuotedString(_))) {
-            if !self.accept("to") && !self.accept_token(&Token::Eq) {
-                return Err(self.error());
-            }
+        // `SET SCHEMA 'name'` has no TO.
+        let is_string = matches!(self.tokens.get(self.at).map(|t| &t.token), Some(Token::SingleQuotedString(_)));
+        let bare = name == "search_path" && is_string;
+        if !bare && !self.accept("to") && !self.accept_token(&Token::Eq) {
+            return Err(self.error());
         }
         if self.accept("default") {
             return Ok(Some(Utility::Set { scope, name, value: SetValue::Default }));
@@ -390,7 +400,7 @@ impl Words<'_> {
         ) || matches!(self.tokens.get(self.at).map(|t| &t.token), Some(Token::SingleQuotedString(_)));
         let value = self.value()?;
         let plain = value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if setting == "search_path" && quoted && !(plain && !value.is_empty()) {
+        if setting == "search_path" && quoted && (value.is_empty() || !plain) {
             return Ok(format!("\"{}\"", value.replace('"', "\"\"")));
         }
         Ok(value)
@@ -453,7 +463,8 @@ impl Words<'_> {
     }
 
     fn inner(&mut self) -> Result<Box<Parsed>> {
-        let rest = self.tokens[self.at.min(self.tokens.len())..].to_vec();
+        let first = self.tokens.get(self.at).ok_or_else(|| self.error())?.span.start;
+        let rest = self.all.iter().skip_while(|token| token.span.start != first).cloned().collect();
         let parsed = parse_one(self.lines, rest, self.end)?;
         let parsed = parsed.ok_or_else(|| self.error())?;
         if matches!(parsed.body, super::statement::Body::Utility(_)) {

@@ -1,7 +1,7 @@
-//! Schemas, relations, columns, keys, defaults and comments: what `\d` reads.
+//! Schemas, relations, columns, defaults and comments: what `\d` reads first.
 
 use super::super::builtin::type_by_oid;
-use super::super::oids::{OWNER_NAME, OWNER_OID, RelationRef, TableEntry};
+use super::super::oids::{OWNER_NAME, OWNER_OID};
 use super::super::pg_types::{self, PgType};
 use super::super::relations::RELATIONS;
 use super::super::rows::{Rows, Value};
@@ -24,18 +24,10 @@ pub(super) fn filler(name: &str) -> Option<Filler> {
         "pg_class" => classes,
         "pg_attribute" => attributes,
         "pg_attrdef" => defaults,
-        "pg_index" => indexes,
-        "pg_constraint" => constraints,
         "pg_description" => descriptions,
         "pg_tables" => tables,
         "pg_views" => views,
         "pg_matviews" => materialized_views,
-        "pg_indexes" => index_definitions,
-        "pg_stat_all_tables" => stat_all_tables,
-        "pg_stat_user_tables" => stat_user_tables,
-        "pg_foreign_table" => foreign_tables,
-        "pg_foreign_server" => foreign_servers,
-        "pg_foreign_data_wrapper" => foreign_data_wrappers,
         _ => return None,
     })
 }
@@ -65,40 +57,55 @@ struct Class<'a> {
 fn classes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     let directory = snapshot.directory();
     for relation in RELATIONS.iter() {
-        push_class(rows, &Class {
-            oid: relation.oid,
-            name: relation.name,
-            schema_oid: directory.schema_oid(relation.schema).unwrap_or_default(),
-            kind: relation.kind,
-            access_method: if relation.kind == "r" { HEAP_AM_OID } else { 0 },
-            columns: relation.columns.len(),
-            has_index: false,
-            is_shared: matches!(relation.name, "pg_database" | "pg_authid" | "pg_auth_members" | "pg_tablespace"),
-        });
+        push_class(
+            rows,
+            &Class {
+                oid: relation.oid,
+                name: relation.name,
+                schema_oid: directory.schema_oid(relation.schema).unwrap_or_default(),
+                kind: relation.kind,
+                access_method: if relation.kind == "r" { HEAP_AM_OID } else { 0 },
+                columns: relation.columns.len(),
+                has_index: false,
+                is_shared: matches!(
+                    relation.name,
+                    "pg_database" | "pg_authid" | "pg_auth_members" | "pg_tablespace"
+                ),
+            },
+        );
     }
     for entry in &directory.tables {
-        let stored = matches!(entry.table.kind, TableKind::Table | TableKind::MaterializedView);
-        push_class(rows, &Class {
-            oid: entry.oid,
-            name: &entry.table.name,
-            schema_oid: entry.schema_oid,
-            kind: relkind(entry.table.kind),
-            access_method: if stored { HEAP_AM_OID } else { 0 },
-            columns: entry.table.columns.len(),
-            has_index: entry.primary_key.is_some(),
-            is_shared: false,
-        });
-        if let Some(key) = &entry.primary_key {
-            push_class(rows, &Class {
-                oid: key.index_oid,
-                name: &key.name,
+        let stored = matches!(
+            entry.table.kind,
+            TableKind::Table | TableKind::MaterializedView
+        );
+        push_class(
+            rows,
+            &Class {
+                oid: entry.oid,
+                name: &entry.table.name,
                 schema_oid: entry.schema_oid,
-                kind: "i",
-                access_method: BTREE_AM_OID,
-                columns: key.columns.len(),
-                has_index: false,
+                kind: relkind(entry.table.kind),
+                access_method: if stored { HEAP_AM_OID } else { 0 },
+                columns: entry.table.columns.len(),
+                has_index: entry.primary_key.is_some(),
                 is_shared: false,
-            });
+            },
+        );
+        if let Some(key) = &entry.primary_key {
+            push_class(
+                rows,
+                &Class {
+                    oid: key.index_oid,
+                    name: &key.name,
+                    schema_oid: entry.schema_oid,
+                    kind: "i",
+                    access_method: BTREE_AM_OID,
+                    columns: key.columns.len(),
+                    has_index: false,
+                    is_shared: false,
+                },
+            );
         }
     }
 }
@@ -131,7 +138,10 @@ fn push_class(rows: &mut Rows, class: &Class<'_>) {
         ("relrowsecurity", false.into()),
         ("relforcerowsecurity", false.into()),
         ("relispopulated", true.into()),
-        ("relreplident", if class.kind == "r" { "d" } else { "n" }.into()),
+        (
+            "relreplident",
+            if class.kind == "r" { "d" } else { "n" }.into(),
+        ),
         ("relispartition", false.into()),
         ("relrewrite", 0u32.into()),
         ("relfrozenxid", 0u32.into()),
@@ -144,27 +154,46 @@ fn attributes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         for ((name, ty), number) in relation.columns.iter().zip(1i64..) {
             // The system's own tables have a first column that is never NULL, which is as much as
             // clients rely on; the rest is shown as nullable.
-            push_attribute(rows, relation.oid, name, number, pg_types::from_tag(ty), number == 1, false);
+            push_attribute(
+                rows,
+                relation.oid,
+                name,
+                number,
+                pg_types::from_tag(ty),
+                number == 1,
+                false,
+            );
         }
     }
     for entry in &snapshot.directory().tables {
         for (column, number) in entry.table.columns.iter().zip(1i64..) {
             let field = &column.field;
             let ty = pg_types::pg_type_of(field);
-            push_attribute(rows, entry.oid, field.name(), number, ty, !field.is_nullable(), column.default.is_some());
+            push_attribute(
+                rows,
+                entry.oid,
+                field.name(),
+                number,
+                ty,
+                !field.is_nullable(),
+                column.default.is_some(),
+            );
         }
         if let Some(key) = &entry.primary_key {
-            for (column, number) in key_columns(entry).zip(1i64..) {
+            for (column, number) in super::keys::key_columns(entry).zip(1i64..) {
                 let ty = pg_types::pg_type_of(&column.field);
-                push_attribute(rows, key.index_oid, column.field.name(), number, ty, false, false);
+                push_attribute(
+                    rows,
+                    key.index_oid,
+                    column.field.name(),
+                    number,
+                    ty,
+                    false,
+                    false,
+                );
             }
         }
     }
-}
-
-fn key_columns(entry: &TableEntry) -> impl Iterator<Item = &sluice_spi::ColumnMetadata> {
-    let numbers = entry.primary_key.iter().flat_map(|key| &key.columns);
-    numbers.filter_map(|n| entry.table.columns.get(usize::try_from(*n - 1).ok()?))
 }
 
 fn push_attribute(
@@ -207,74 +236,21 @@ fn push_attribute(
 fn defaults(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for entry in &snapshot.directory().tables {
         for (number, oid) in &entry.defaults {
-            let column = entry.table.columns.get(usize::try_from(*number - 1).unwrap_or(usize::MAX));
+            let column = entry
+                .table
+                .columns
+                .get(usize::try_from(*number - 1).unwrap_or(usize::MAX));
             rows.push(&[
                 ("oid", (*oid).into()),
                 ("adrelid", entry.oid.into()),
                 ("adnum", i64::from(*number).into()),
                 // PostgreSQL keeps a parse tree here, which only pg_get_expr() reads; here it is the text.
-                ("adbin", Value::text(column.and_then(|c| c.default.as_deref()))),
+                (
+                    "adbin",
+                    Value::text(column.and_then(|c| c.default.as_deref())),
+                ),
             ]);
         }
-    }
-}
-
-fn indexes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else { continue };
-        let numbers: Vec<i64> = key.columns.iter().map(|n| i64::from(*n)).collect();
-        let zeros = vec![0i64; numbers.len()];
-        let collations = key_columns(entry)
-            .map(|c| type_by_oid(pg_types::pg_type_of(&c.field).oid).map_or(0, |t| i64::from(t.collation)))
-            .collect();
-        rows.push(&[
-            ("indexrelid", key.index_oid.into()),
-            ("indrelid", entry.oid.into()),
-            ("indnatts", (numbers.len() as i64).into()),
-            ("indnkeyatts", (numbers.len() as i64).into()),
-            ("indisunique", true.into()),
-            ("indnullsnotdistinct", false.into()),
-            ("indisprimary", true.into()),
-            ("indisexclusion", false.into()),
-            ("indimmediate", true.into()),
-            ("indisclustered", false.into()),
-            ("indisvalid", true.into()),
-            ("indcheckxmin", false.into()),
-            ("indisready", true.into()),
-            ("indislive", true.into()),
-            ("indisreplident", false.into()),
-            ("indkey", Value::Ints(numbers)),
-            ("indcollation", Value::Ints(collations)),
-            ("indclass", Value::Ints(zeros.clone())),
-            ("indoption", Value::Ints(zeros)),
-        ]);
-    }
-}
-
-fn constraints(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else { continue };
-        rows.push(&[
-            ("oid", key.constraint_oid.into()),
-            ("conname", key.name.as_str().into()),
-            ("connamespace", entry.schema_oid.into()),
-            ("contype", "p".into()),
-            ("condeferrable", false.into()),
-            ("condeferred", false.into()),
-            ("convalidated", true.into()),
-            ("conrelid", entry.oid.into()),
-            ("contypid", 0u32.into()),
-            ("conindid", key.index_oid.into()),
-            ("conparentid", 0u32.into()),
-            ("confrelid", 0u32.into()),
-            ("confupdtype", " ".into()),
-            ("confdeltype", " ".into()),
-            ("confmatchtype", " ".into()),
-            ("conislocal", true.into()),
-            ("coninhcount", 0i64.into()),
-            ("connoinherit", true.into()),
-            ("conkey", Value::Ints(key.columns.iter().map(|n| i64::from(*n)).collect())),
-        ]);
     }
 }
 
@@ -288,7 +264,12 @@ fn descriptions(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         ]);
     };
     let directory = snapshot.directory();
-    push(super::super::oids::PG_CATALOG_OID, PG_NAMESPACE_OID, 0, "system catalog schema");
+    push(
+        super::super::oids::PG_CATALOG_OID,
+        PG_NAMESPACE_OID,
+        0,
+        "system catalog schema",
+    );
     for entry in &directory.tables {
         if let Some(comment) = &entry.table.comment {
             push(entry.oid, PG_CLASS_OID, 0, comment);
@@ -318,8 +299,15 @@ fn tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     }
     for entry in &snapshot.directory().tables {
         // As in PostgreSQL: ordinary and partitioned tables only.
-        if matches!(entry.table.kind, TableKind::Table | TableKind::PartitionedTable) {
-            push(&entry.schema, &entry.table.name, entry.primary_key.is_some());
+        if matches!(
+            entry.table.kind,
+            TableKind::Table | TableKind::PartitionedTable
+        ) {
+            push(
+                &entry.schema,
+                &entry.table.name,
+                entry.primary_key.is_some(),
+            );
         }
     }
 }
@@ -335,13 +323,23 @@ fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for relation in RELATIONS.iter().filter(|r| r.kind == "v") {
         push(relation.schema, relation.name);
     }
-    for entry in snapshot.directory().tables.iter().filter(|e| e.table.kind == TableKind::View) {
+    for entry in snapshot
+        .directory()
+        .tables
+        .iter()
+        .filter(|e| e.table.kind == TableKind::View)
+    {
         push(&entry.schema, &entry.table.name);
     }
 }
 
 fn materialized_views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in snapshot.directory().tables.iter().filter(|e| e.table.kind == TableKind::MaterializedView) {
+    for entry in snapshot
+        .directory()
+        .tables
+        .iter()
+        .filter(|e| e.table.kind == TableKind::MaterializedView)
+    {
         rows.push(&[
             ("schemaname", entry.schema.as_str().into()),
             ("matviewname", entry.table.name.as_str().into()),
@@ -352,93 +350,3 @@ fn materialized_views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     }
 }
 
-fn index_definitions(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else { continue };
-        let definition = super::super::names::index_definition(RelationRef::Index(entry, key));
-        rows.push(&[
-            ("schemaname", entry.schema.as_str().into()),
-            ("tablename", entry.table.name.as_str().into()),
-            ("indexname", key.name.as_str().into()),
-            ("indexdef", Value::text(definition)),
-        ]);
-    }
-}
-
-fn stat_all_tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    let directory = snapshot.directory();
-    for relation in RELATIONS.iter().filter(|r| r.kind == "r") {
-        push_statistics(rows, relation.oid, relation.schema, relation.name);
-    }
-    for entry in &directory.tables {
-        push_statistics(rows, entry.oid, &entry.schema, &entry.table.name);
-    }
-}
-
-fn stat_user_tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in &snapshot.directory().tables {
-        push_statistics(rows, entry.oid, &entry.schema, &entry.table.name);
-    }
-}
-
-/// One row of a statistics view: the counters exist and have counted nothing.
-fn push_statistics(rows: &mut Rows, oid: u32, schema: &str, name: &str) {
-    rows.push(&[
-        ("relid", oid.into()),
-        ("schemaname", schema.into()),
-        ("relname", name.into()),
-        ("seq_scan", 0i64.into()),
-        ("seq_tup_read", 0i64.into()),
-        ("n_tup_ins", 0i64.into()),
-        ("n_tup_upd", 0i64.into()),
-        ("n_tup_del", 0i64.into()),
-        ("n_tup_hot_upd", 0i64.into()),
-        ("n_tup_newpage_upd", 0i64.into()),
-        ("n_live_tup", 0i64.into()),
-        ("n_dead_tup", 0i64.into()),
-        ("n_mod_since_analyze", 0i64.into()),
-        ("n_ins_since_vacuum", 0i64.into()),
-        ("vacuum_count", 0i64.into()),
-        ("autovacuum_count", 0i64.into()),
-        ("analyze_count", 0i64.into()),
-        ("autoanalyze_count", 0i64.into()),
-    ]);
-}
-
-/// The one foreign server that foreign tables of a source belong to: the catalog itself.
-const FOREIGN_SERVER_OID: u32 = 13_001;
-/// Its wrapper.
-const FOREIGN_WRAPPER_OID: u32 = 13_002;
-
-fn foreign_tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in snapshot.directory().tables.iter().filter(|e| e.table.kind == TableKind::ForeignTable) {
-        rows.push(&[("ftrelid", entry.oid.into()), ("ftserver", FOREIGN_SERVER_OID.into())]);
-    }
-}
-
-fn has_foreign_tables(snapshot: &DatabaseSnapshot) -> bool {
-    snapshot.directory().tables.iter().any(|e| e.table.kind == TableKind::ForeignTable)
-}
-
-fn foreign_servers(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    if has_foreign_tables(snapshot) {
-        rows.push(&[
-            ("oid", FOREIGN_SERVER_OID.into()),
-            ("srvname", snapshot.database.as_str().into()),
-            ("srvowner", OWNER_OID.into()),
-            ("srvfdw", FOREIGN_WRAPPER_OID.into()),
-        ]);
-    }
-}
-
-fn foreign_data_wrappers(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    if has_foreign_tables(snapshot) {
-        rows.push(&[
-            ("oid", FOREIGN_WRAPPER_OID.into()),
-            ("fdwname", OWNER_NAME.into()),
-            ("fdwowner", OWNER_OID.into()),
-            ("fdwhandler", 0u32.into()),
-            ("fdwvalidator", 0u32.into()),
-        ]);
-    }
-}

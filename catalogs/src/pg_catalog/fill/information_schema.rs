@@ -61,7 +61,16 @@ fn tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         ]);
     };
     for relation in RELATIONS.iter() {
-        push(relation.schema, relation.name, if relation.kind == "v" { "VIEW" } else { "BASE TABLE" }, false);
+        push(
+            relation.schema,
+            relation.name,
+            if relation.kind == "v" {
+                "VIEW"
+            } else {
+                "BASE TABLE"
+            },
+            false,
+        );
     }
     for entry in &snapshot.directory().tables {
         let kind = match entry.table.kind {
@@ -79,7 +88,15 @@ fn columns(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for relation in RELATIONS.iter() {
         for ((name, ty), number) in relation.columns.iter().zip(1i64..) {
             let place = (relation.schema, relation.name, *name);
-            push_column(snapshot, rows, place, number, from_tag(ty), number != 1, None);
+            push_column(
+                snapshot,
+                rows,
+                place,
+                number,
+                from_tag(ty),
+                number != 1,
+                None,
+            );
         }
     }
     for entry in &snapshot.directory().tables {
@@ -88,9 +105,21 @@ fn columns(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         }
         for (column, number) in entry.table.columns.iter().zip(1i64..) {
             let field = &column.field;
-            let place = (entry.schema.as_str(), entry.table.name.as_str(), field.name().as_str());
+            let place = (
+                entry.schema.as_str(),
+                entry.table.name.as_str(),
+                field.name().as_str(),
+            );
             let default = column.default.as_deref();
-            push_column(snapshot, rows, place, number, pg_type_of(field), field.is_nullable(), default);
+            push_column(
+                snapshot,
+                rows,
+                place,
+                number,
+                pg_type_of(field),
+                field.is_nullable(),
+                default,
+            );
         }
     }
 }
@@ -115,7 +144,15 @@ fn push_column(
         ("ordinal_position", number.into()),
         ("column_default", Value::text(default)),
         ("is_nullable", yes_or_no(nullable)),
-        ("data_type", if is_array { "ARRAY" } else { builtin.map_or("text", |t| t.display) }.into()),
+        (
+            "data_type",
+            if is_array {
+                "ARRAY"
+            } else {
+                builtin.map_or("text", |t| t.display)
+            }
+            .into(),
+        ),
         ("character_maximum_length", Value::int(facts.characters)),
         ("character_octet_length", Value::int(facts.octets)),
         ("numeric_precision", Value::int(facts.precision)),
@@ -172,10 +209,20 @@ impl TypeFacts {
                 octets: Some(bounded.map_or(MAX_FIELD_BYTES, |n| n * MAX_BYTES_PER_CHARACTER)),
                 ..TypeFacts::default()
             },
-            25 => TypeFacts { octets: Some(MAX_FIELD_BYTES), ..TypeFacts::default() },
-            1082 => TypeFacts { datetime_precision: Some(0), ..TypeFacts::default() },
+            25 => TypeFacts {
+                octets: Some(MAX_FIELD_BYTES),
+                ..TypeFacts::default()
+            },
+            1082 => TypeFacts {
+                datetime_precision: Some(0),
+                ..TypeFacts::default()
+            },
             1083 | 1114 | 1184 | 1266 | 1186 => TypeFacts {
-                datetime_precision: Some(if ty.typmod < 0 { 6 } else { i64::from(ty.typmod) }),
+                datetime_precision: Some(if ty.typmod < 0 {
+                    6
+                } else {
+                    i64::from(ty.typmod)
+                }),
                 ..TypeFacts::default()
             },
             _ => TypeFacts::default(),
@@ -184,7 +231,12 @@ impl TypeFacts {
 }
 
 fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in snapshot.directory().tables.iter().filter(|e| e.table.kind == TableKind::View) {
+    for entry in snapshot
+        .directory()
+        .tables
+        .iter()
+        .filter(|e| e.table.kind == TableKind::View)
+    {
         rows.push(&[
             ("table_catalog", snapshot.database.as_str().into()),
             ("table_schema", entry.schema.as_str().into()),
@@ -201,7 +253,9 @@ fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
 
 fn table_constraints(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else { continue };
+        let Some(key) = &entry.primary_key else {
+            continue;
+        };
         rows.push(&[
             ("constraint_catalog", snapshot.database.as_str().into()),
             ("constraint_schema", entry.schema.as_str().into()),
@@ -223,7 +277,9 @@ fn each_key_column<'a>(
     mut visit: impl FnMut(&'a TableEntry, &'a str, &'a str, i64),
 ) {
     for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else { continue };
+        let Some(key) = &entry.primary_key else {
+            continue;
+        };
         for (column, place) in entry.table.primary_key.iter().zip(1i64..) {
             visit(entry, &key.name, column, place);
         }

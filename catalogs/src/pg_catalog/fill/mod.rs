@@ -3,7 +3,9 @@
 
 mod classes;
 mod information_schema;
+mod keys;
 mod server;
+mod statistics;
 mod types;
 
 use arrow::array::RecordBatch;
@@ -16,11 +18,16 @@ use super::snapshot::DatabaseSnapshot;
 type Filler = fn(&DatabaseSnapshot, &mut Rows);
 
 /// All rows of one relation.
-pub(super) fn rows_of(snapshot: &DatabaseSnapshot, relation: &'static SystemRelation) -> Result<RecordBatch> {
+pub(super) fn rows_of(
+    snapshot: &DatabaseSnapshot,
+    relation: &'static SystemRelation,
+) -> Result<RecordBatch> {
     let mut rows = Rows::new(relation);
     let filler: Option<Filler> = match relation.schema {
         "information_schema" => information_schema::filler(relation.name),
         _ => classes::filler(relation.name)
+            .or_else(|| keys::filler(relation.name))
+            .or_else(|| statistics::filler(relation.name))
             .or_else(|| server::filler(relation.name))
             .or_else(|| types::filler(relation.name)),
     };

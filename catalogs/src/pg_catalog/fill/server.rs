@@ -93,7 +93,12 @@ fn shadow(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
 }
 
 fn push_users(snapshot: &DatabaseSnapshot, rows: &mut Rows, password: Value<'_>) {
-    for (name, oid) in snapshot.directory().roles.iter().filter(|(_, oid)| *oid != OWNER_OID) {
+    for (name, oid) in snapshot
+        .directory()
+        .roles
+        .iter()
+        .filter(|(_, oid)| *oid != OWNER_OID)
+    {
         rows.push(&[
             ("usename", name.as_str().into()),
             ("usesysid", (*oid).into()),
@@ -108,7 +113,11 @@ fn push_users(snapshot: &DatabaseSnapshot, rows: &mut Rows, password: Value<'_>)
 
 fn tablespaces(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for (name, oid) in TABLESPACES {
-        rows.push(&[("oid", oid.into()), ("spcname", name.into()), ("spcowner", OWNER_OID.into())]);
+        rows.push(&[
+            ("oid", oid.into()),
+            ("spcname", name.into()),
+            ("spcowner", OWNER_OID.into()),
+        ]);
     }
 }
 
@@ -124,9 +133,25 @@ fn settings(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("unit", Value::text(setting.unit.as_deref())),
             ("category", setting.category.as_str().into()),
             ("short_desc", setting.description.as_str().into()),
-            ("context", if setting.context.is_empty() { "user" } else { &setting.context }.into()),
+            (
+                "context",
+                if setting.context.is_empty() {
+                    "user"
+                } else {
+                    &setting.context
+                }
+                .into(),
+            ),
             ("vartype", setting.vartype.as_str().into()),
-            ("source", if setting.value == setting.default { "default" } else { "session" }.into()),
+            (
+                "source",
+                if setting.value == setting.default {
+                    "default"
+                } else {
+                    "session"
+                }
+                .into(),
+            ),
             ("min_val", Value::text(setting.min.as_deref())),
             ("max_val", Value::text(setting.max.as_deref())),
             ("enumvals", enumvals),
@@ -142,20 +167,43 @@ fn activity(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     let instant = |at: Option<i64>| at.map_or(Value::Null, Value::Instant);
     for session in &snapshot.sessions {
         rows.push(&[
-            ("datid", Value::int(directory.database_oid(&session.database).map(i64::from))),
+            (
+                "datid",
+                Value::int(directory.database_oid(&session.database).map(i64::from)),
+            ),
             ("datname", session.database.as_str().into()),
             ("pid", i64::from(session.pid).into()),
-            ("usesysid", Value::int(directory.role_oid(&session.user).map(i64::from))),
+            (
+                "usesysid",
+                Value::int(directory.role_oid(&session.user).map(i64::from)),
+            ),
             ("usename", session.user.as_str().into()),
             ("application_name", session.application_name.as_str().into()),
             ("client_addr", Value::text(session.client_addr.as_deref())),
-            ("client_port", Value::int(session.client_port.map(i64::from))),
+            (
+                "client_port",
+                Value::int(session.client_port.map(i64::from)),
+            ),
             ("backend_start", instant(session.backend_start)),
             ("xact_start", instant(session.xact_start)),
             ("query_start", instant(session.query_start)),
             ("state_change", instant(session.state_change)),
-            ("wait_event_type", if session.state == "active" { Value::Null } else { Value::Str("Client") }),
-            ("wait_event", if session.state == "active" { Value::Null } else { Value::Str("ClientRead") }),
+            (
+                "wait_event_type",
+                if session.state == "active" {
+                    Value::Null
+                } else {
+                    Value::Str("Client")
+                },
+            ),
+            (
+                "wait_event",
+                if session.state == "active" {
+                    Value::Null
+                } else {
+                    Value::Str("ClientRead")
+                },
+            ),
             ("state", session.state.as_str().into()),
             ("query", session.query.as_str().into()),
             ("backend_type", "client backend".into()),
@@ -165,7 +213,11 @@ fn activity(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
 
 fn stat_database(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for (name, oid) in &snapshot.directory().databases {
-        let sessions = snapshot.sessions.iter().filter(|s| s.database == *name).count();
+        let sessions = snapshot
+            .sessions
+            .iter()
+            .filter(|s| s.database == *name)
+            .count();
         rows.push(&[
             ("datid", (*oid).into()),
             ("datname", name.as_str().into()),
@@ -191,7 +243,9 @@ fn timezone_names(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for zone in chrono_tz::TZ_VARIANTS {
         let offset = zone.offset_from_utc_datetime(&now);
         let seconds = i64::from(offset.fix().local_minus_utc());
-        let abbreviation = offset.abbreviation().map_or_else(|| zone.name().to_owned(), str::to_owned);
+        let abbreviation = offset
+            .abbreviation()
+            .map_or_else(|| zone.name().to_owned(), str::to_owned);
         let dst = chrono_tz::OffsetComponents::dst_offset(&offset) != chrono::TimeDelta::zero();
         rows.push(&[
             ("name", zone.name().into()),
@@ -209,7 +263,10 @@ fn shared_descriptions(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         rows.push(&[
             ("objoid", oid.into()),
             ("classoid", PG_DATABASE_OID.into()),
-            ("description", "every catalog, with its schemas as catalog.schema".into()),
+            (
+                "description",
+                "every catalog, with its schemas as catalog.schema".into(),
+            ),
         ]);
     }
 }

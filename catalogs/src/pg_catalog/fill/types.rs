@@ -35,7 +35,15 @@ fn types(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("typcategory", t.category.into()),
             ("typispreferred", t.preferred.into()),
             ("typisdefined", true.into()),
-            ("typdelim", if t.name == "box" || t.name == "_box" { ";" } else { "," }.into()),
+            (
+                "typdelim",
+                if t.name == "box" || t.name == "_box" {
+                    ";"
+                } else {
+                    ","
+                }
+                .into(),
+            ),
             ("typrelid", 0u32.into()),
             ("typsubscript", t.subscript.into()),
             ("typelem", t.element.into()),
@@ -67,7 +75,10 @@ fn functions(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("proowner", OWNER_OID.into()),
             ("prolang", f.language.into()),
             ("procost", Value::Float(1.0)),
-            ("prorows", Value::Float(if f.returns_set { 1000.0 } else { 0.0 })),
+            (
+                "prorows",
+                Value::Float(if f.returns_set { 1000.0 } else { 0.0 }),
+            ),
             ("provariadic", f.variadic.into()),
             ("prosupport", 0u32.into()),
             ("prokind", f.kind.into()),
@@ -80,7 +91,10 @@ fn functions(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("pronargs", (f.arguments.len() as i64).into()),
             ("pronargdefaults", i64::from(f.defaults).into()),
             ("prorettype", f.result.into()),
-            ("proargtypes", Value::Ints(f.arguments.iter().map(|a| i64::from(*a)).collect())),
+            (
+                "proargtypes",
+                Value::Ints(f.arguments.iter().map(|a| i64::from(*a)).collect()),
+            ),
             ("prosrc", f.source.into()),
         ]);
     }
@@ -128,12 +142,21 @@ fn cast_rows(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
 fn access_methods(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     // Only those that tables and keys here refer to; their handlers do not exist.
     for (oid, name, kind) in [(2u32, "heap", "t"), (403, "btree", "i")] {
-        rows.push(&[("oid", oid.into()), ("amname", name.into()), ("amhandler", 0u32.into()), ("amtype", kind.into())]);
+        rows.push(&[
+            ("oid", oid.into()),
+            ("amname", name.into()),
+            ("amhandler", 0u32.into()),
+            ("amtype", kind.into()),
+        ]);
     }
 }
 
 fn languages(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for (oid, name, trusted) in [(12u32, "internal", false), (13, "c", false), (14, "sql", true)] {
+    for (oid, name, trusted) in [
+        (12u32, "internal", false),
+        (13, "c", false),
+        (14, "sql", true),
+    ] {
         rows.push(&[
             ("oid", oid.into()),
             ("lanname", name.into()),
@@ -148,8 +171,16 @@ fn languages(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
 }
 
 fn collations(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for (oid, name, provider) in [(100u32, "default", "d"), (950, "C", "c"), (951, "POSIX", "c")] {
-        let locale = if provider == "d" { Value::Null } else { Value::Str(name) };
+    for (oid, name, provider) in [
+        (100u32, "default", "d"),
+        (950, "C", "c"),
+        (951, "POSIX", "c"),
+    ] {
+        let locale = if provider == "d" {
+            Value::Null
+        } else {
+            Value::Str(name)
+        };
         rows.push(&[
             ("oid", oid.into()),
             ("collname", name.into()),
@@ -191,7 +222,15 @@ fn aggregates(_snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     for f in FUNCTIONS.iter().filter(|f| f.kind == "a") {
         rows.push(&[
             ("aggfnoid", f.oid.into()),
-            ("aggkind", if f.name.starts_with("percentile") { "o" } else { "n" }.into()),
+            (
+                "aggkind",
+                if f.name.starts_with("percentile") {
+                    "o"
+                } else {
+                    "n"
+                }
+                .into(),
+            ),
             ("aggnumdirectargs", 0i64.into()),
         ]);
     }

@@ -1,6 +1,6 @@
 //! What the lake's tests share: a folder with files, a catalog over it, and the engine's part of a scan.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -80,12 +80,12 @@ fn with_constant(op: CompareOp, name: &str, literal: &Literal, scope: &Scope<'_>
             return float(op, name, literal, f64::from(*value));
         }
         (Literal::Float64(value), ColumnType::Float8) => return float(op, name, literal, *value),
-        (Literal::Text(text), ColumnType::Bpchar { length }) => {
-            // The engine compares the padded text. Only a constant of the full length means the same
-            // under char(n)'s rule that trailing blanks do not count.
-            if *length == 0 || text.chars().count() != *length as usize {
-                return no("char(n) ignores trailing blanks at the source");
-            }
+        // The engine compares the padded text. Only a constant of the full length means the same under
+        // char(n)'s rule that trailing blanks do not count.
+        (Literal::Text(text), ColumnType::Bpchar { length })
+            if *length == 0 || text.chars().count() != *length as usize =>
+        {
+            return no("char(n) ignores trailing blanks at the source");
         }
         _ => {}
     }

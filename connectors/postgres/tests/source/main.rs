@@ -1,5 +1,8 @@
 //! The connector against a real, private PostgreSQL server.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+mod conformance;
 mod faults;
 mod literals;
 mod metadata;

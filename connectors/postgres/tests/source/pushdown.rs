@@ -8,7 +8,7 @@ use sluice_spi::{Pushed, ScalarValue};
 
 use crate::support::{Server, read, read_all, table};
 
-const CORPUS: &str = r#"
+pub(crate) const CORPUS: &str = r#"
 DROP TABLE IF EXISTS corpus;
 CREATE COLLATION IF NOT EXISTS anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE COLLATION IF NOT EXISTS german (provider = icu, locale = 'de');

@@ -1,5 +1,7 @@
 //! Ways of reading: projections, limits, counts, keys, batches, native text.
 
+use std::time::Duration;
+
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::prelude::{col, lit};
@@ -72,6 +74,22 @@ async fn projections_limits_and_counts() {
         ),
         10
     );
+}
+
+#[tokio::test]
+async fn types_that_the_client_must_look_up_do_not_stop_a_large_scan() {
+    let server = Server::shared();
+    server
+        .sql(
+            "CREATE TYPE side AS ENUM ('left', 'right'); CREATE TYPE spot AS (x int, y int);
+             CREATE TABLE sided AS SELECT (ARRAY['left', 'right'])[1 + g % 2]::side AS a, ARRAY['left']::side[] AS b,
+                 ROW(g, g)::spot AS c FROM generate_series(1, 200000) g",
+        )
+        .await;
+    let catalog = server.catalog();
+    let metadata = table(&catalog, "sided").await;
+    let read = tokio::time::timeout(Duration::from_secs(30), read_all(&catalog, &metadata));
+    assert_eq!(rows(&read.await.unwrap().unwrap()), 200_000);
 }
 
 #[tokio::test]

@@ -17,20 +17,20 @@ use sluice_spi::{
 };
 use tokio_postgres::NoTls;
 
-pub const PASSWORD: &str = "it's a \"secret\"";
+pub(crate) const PASSWORD: &str = "it's a \"secret\"";
 
 /// A server with its own data folder and port, ended with this value.
-pub struct Server {
+pub(crate) struct Server {
     dir: tempfile::TempDir,
     bin: PathBuf,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
 impl Server {
     /// The server that tests without harm to it share; it ends with the last of them.
-    pub fn shared() -> Arc<Server> {
+    pub(crate) fn shared() -> Arc<Server> {
         let mut shared = SHARED.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(server) = shared.upgrade() {
             return server;
@@ -40,12 +40,12 @@ impl Server {
         server
     }
 
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::start_with("")
     }
 
     /// A server with more lines in its configuration.
-    pub fn start_with(settings: &str) -> Server {
+    pub(crate) fn start_with(settings: &str) -> Server {
         let bin = binaries();
         let dir = tempfile::Builder::new()
             .prefix("sluice-pg-")
@@ -88,15 +88,15 @@ impl Server {
         server
     }
 
-    pub fn data(&self) -> String {
+    pub(crate) fn data(&self) -> String {
         self.dir.path().join("data").display().to_string()
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join("data").join(name)
     }
 
-    pub fn up(&self) {
+    pub(crate) fn up(&self) {
         run(self.as_postgres("pg_ctl").args([
             "start",
             "-w",
@@ -109,14 +109,14 @@ impl Server {
     }
 
     /// `fast` tells sessions, `immediate` does not.
-    pub fn down(&self, mode: &str) {
+    pub(crate) fn down(&self, mode: &str) {
         run(self
             .as_postgres("pg_ctl")
             .args(["stop", "-w", "-s", "-D", &self.data(), "-m", mode]));
     }
 
     /// A program of the server's own, as a user that may run it.
-    pub fn as_postgres(&self, program: &str) -> Command {
+    pub(crate) fn as_postgres(&self, program: &str) -> Command {
         let path = self.bin.join(program);
         let mut command = if is_root() {
             let mut command = Command::new("runuser");
@@ -132,12 +132,12 @@ impl Server {
         command
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
     /// A plain client, beside the connector.
-    pub async fn client(&self) -> tokio_postgres::Client {
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
         let config: tokio_postgres::Config = self.url().parse().unwrap();
         let (client, connection) = config
             .clone()
@@ -150,7 +150,7 @@ impl Server {
     }
 
     /// Runs statements that return nothing.
-    pub async fn sql(&self, text: &str) {
+    pub(crate) async fn sql(&self, text: &str) {
         self.client()
             .await
             .batch_execute(text)
@@ -158,12 +158,12 @@ impl Server {
             .unwrap_or_else(|e| panic!("{e:?}: {text}"));
     }
 
-    pub fn catalog(&self) -> Arc<dyn Connector> {
+    pub(crate) fn catalog(&self) -> Arc<dyn Connector> {
         self.catalog_with("")
     }
 
     /// A catalog `shop` with more keys in its file.
-    pub fn catalog_with(&self, keys: &str) -> Arc<dyn Connector> {
+    pub(crate) fn catalog_with(&self, keys: &str) -> Arc<dyn Connector> {
         let mut table: toml::Table = toml::from_str(keys).unwrap();
         table.entry("url").or_insert(self.url().into());
         table.entry("password").or_insert(PASSWORD.into());
@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// Waits until no statement of the connector runs.
-    pub async fn wait_until_idle(&self, limit: Duration) {
+    pub(crate) async fn wait_until_idle(&self, limit: Duration) {
         let client = self.client().await;
         let start = Instant::now();
         loop {
@@ -202,7 +202,7 @@ impl Drop for Server {
     }
 }
 
-pub fn create(keys: toml::Table) -> Result<Arc<dyn Connector>> {
+pub(crate) fn create(keys: toml::Table) -> Result<Arc<dyn Connector>> {
     PostgresFactory.create(
         ConnectorContext {
             catalog: "shop".into(),
@@ -246,14 +246,14 @@ fn is_root() -> bool {
     })
 }
 
-pub fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let status = command
         .status()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(status.success(), "{command:?}: {status}");
 }
 
-pub fn append(path: &Path, text: &str) {
+pub(crate) fn append(path: &Path, text: &str) {
     use std::io::Write;
     std::fs::OpenOptions::new()
         .append(true)
@@ -270,7 +270,7 @@ impl ScanMetrics for NoMetrics {
     fn add_count(&self, _: &'static str, _: usize) {}
 }
 
-pub async fn table(catalog: &Arc<dyn Connector>, name: &str) -> TableMetadata {
+pub(crate) async fn table(catalog: &Arc<dyn Connector>, name: &str) -> TableMetadata {
     catalog
         .metadata()
         .table("public", name)
@@ -280,7 +280,7 @@ pub async fn table(catalog: &Arc<dyn Connector>, name: &str) -> TableMetadata {
 }
 
 /// A read of all rows of `handle`.
-pub async fn open(
+pub(crate) async fn open(
     catalog: &Arc<dyn Connector>,
     table: &TableMetadata,
     handle: &TableHandle,
@@ -306,7 +306,7 @@ pub async fn open(
     })
 }
 
-pub async fn read(
+pub(crate) async fn read(
     catalog: &Arc<dyn Connector>,
     table: &TableMetadata,
     handle: &TableHandle,
@@ -320,7 +320,7 @@ pub async fn read(
 }
 
 /// Every column of every row.
-pub async fn read_all(
+pub(crate) async fn read_all(
     catalog: &Arc<dyn Connector>,
     table: &TableMetadata,
 ) -> Result<Vec<RecordBatch>> {
@@ -334,11 +334,11 @@ pub async fn read_all(
     .await
 }
 
-pub fn rows(batches: &[RecordBatch]) -> usize {
+pub(crate) fn rows(batches: &[RecordBatch]) -> usize {
     batches.iter().map(RecordBatch::num_rows).sum()
 }
 
-pub fn fails<T>(result: Result<T>) -> Error {
+pub(crate) fn fails<T>(result: Result<T>) -> Error {
     match result {
         Ok(_) => panic!("it should have failed"),
         Err(error) => error,

@@ -1,7 +1,7 @@
 //! Every type's values, compared with what the server itself says about them.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use sluice_spi::types::pg_type;
 
 use crate::support::{Server, fails, read_all, rows, table};
