@@ -19,6 +19,7 @@ use sluice_spi::{
 pub const SYSTEM_CATALOG: &str = "system";
 
 /// A table of the `system` catalog.
+#[async_trait]
 pub trait SystemTable: Send + Sync {
     /// Its schema's name (`runtime`, `metadata`).
     fn schema_name(&self) -> &'static str;
@@ -28,8 +29,8 @@ pub trait SystemTable: Send + Sync {
     fn comment(&self) -> &'static str;
     /// Its columns.
     fn columns(&self) -> SchemaRef;
-    /// Its rows now.
-    fn rows(&self) -> Result<RecordBatch>;
+    /// Its rows now. May ask other processes of the fleet, within a bounded time.
+    async fn rows(&self) -> Result<RecordBatch>;
 }
 
 /// The connector behind the catalog.
@@ -136,7 +137,7 @@ impl Reader for SystemConnector {
             Error::new(SqlState::UNDEFINED_TABLE, format!("{schema}.{table} is not in this process"))
         })?;
         let rows = async move {
-            let all = table.rows()?;
+            let all = table.rows().await?;
             let wanted = request.limit.unwrap_or(usize::MAX).min(all.num_rows());
             let options = RecordBatchOptions::new().with_row_count(Some(wanted));
             let columns = request

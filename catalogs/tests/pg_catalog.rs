@@ -511,11 +511,34 @@ async fn correlated_subqueries_keep_their_meaning() {
     // Subqueries in a filter, and one within another.
     engine
         .check(
-            "SELECT n.nspname FROM pg_namespace n WHERE 'orders' = (SELECT c.relname FROM pg_class c
+            "SELECT n.nspname FROM pg_namespace n WHERE n.nspname = 'sales' AND 'orders' = (SELECT c.relname FROM pg_class c
                WHERE c.relnamespace = n.oid AND c.relname >= 'orders' AND c.relkind = 'r'
                AND 4 = (SELECT max(a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum < 100))",
             &["sales"],
         )
+        .await;
+}
+
+#[tokio::test]
+async fn existence_is_an_output_too() {
+    let engine = Engine::new();
+    engine
+        .check(
+            "SELECT n.nspname, EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid) AS filled,
+               NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'v')
+             FROM pg_namespace n WHERE n.nspname IN ('sales', 'public') ORDER BY 1",
+            &["public|false|true", "sales|true|false"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'nothing')",
+            &["false"],
+        )
+        .await;
+    engine
+        .check("SELECT DISTINCT c.tableoid::regclass, lower(c.relkind) FROM pg_class c ORDER BY lower(c.relkind) LIMIT 1",
+            &["pg_class|i"])
         .await;
 }
 

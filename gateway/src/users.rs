@@ -46,18 +46,32 @@ impl Verifier {
     fn derive(password: &str, salt: Vec<u8>, iterations: u32) -> Verifier {
         let salted = gen_salted_password(password, &salt, iterations as usize);
         match ScramSecret::verifier_from_salted_password(salt, salted, iterations as usize) {
-            ScramSecret::Verifier { salt, stored_key, server_key, .. } => {
-                Verifier { iterations, salt, stored_key, server_key }
-            }
-            ScramSecret::SaltedPassword { salt, .. } => {
-                Verifier { iterations, salt, stored_key: Vec::new(), server_key: Vec::new() }
-            }
+            ScramSecret::Verifier {
+                salt,
+                stored_key,
+                server_key,
+                ..
+            } => Verifier {
+                iterations,
+                salt,
+                stored_key,
+                server_key,
+            },
+            ScramSecret::SaltedPassword { salt, .. } => Verifier {
+                iterations,
+                salt,
+                stored_key: Vec::new(),
+                server_key: Vec::new(),
+            },
         }
     }
 
     /// Reads `SCRAM-SHA-256$iterations:salt$stored:server`, as `pg_authid.rolpassword` has it.
     pub fn parse(text: &str) -> Option<Verifier> {
-        let (iterations, rest) = text.trim().strip_prefix("SCRAM-SHA-256$")?.split_once(':')?;
+        let (iterations, rest) = text
+            .trim()
+            .strip_prefix("SCRAM-SHA-256$")?
+            .split_once(':')?;
         let (salt, keys) = rest.split_once('$')?;
         let (stored, server) = keys.split_once(':')?;
         let verifier = Verifier {
@@ -111,30 +125,57 @@ pub struct Users {
 impl Users {
     /// Reads the file; a missing one has no users.
     pub fn load(path: &Path) -> Result<Users> {
-        let broken =
-            |cause: String| Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {cause}", path.display()));
+        let broken = |cause: String| {
+            Error::new(
+                SqlState::CONFIG_FILE_ERROR,
+                format!("{}: {cause}", path.display()),
+            )
+        };
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Users::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Users::default());
+            }
             Err(error) => return Err(broken(error.to_string())),
         };
-        let file: File = toml::from_str(&text).map_err(|error| broken(error.message().to_owned()))?;
+        let file: File =
+            toml::from_str(&text).map_err(|error| broken(error.message().to_owned()))?;
         let mut verifiers = BTreeMap::new();
         for (name, entry) in file.users {
-            let verifier = Verifier::parse(&entry.verifier)
-                .ok_or_else(|| broken(format!("the verifier of user \"{name}\" is not a SCRAM-SHA-256 verifier")))?;
+            let verifier = Verifier::parse(&entry.verifier).ok_or_else(|| {
+                broken(format!(
+                    "the verifier of user \"{name}\" is not a SCRAM-SHA-256 verifier"
+                ))
+            })?;
             verifiers.insert(name, verifier);
         }
-        Ok(Users { verifiers: RwLock::new(verifiers) })
+        Ok(Users {
+            verifiers: RwLock::new(verifiers),
+        })
     }
 
     /// Writes the file in one step, readable by its owner alone.
     pub fn save(&self, path: &Path) -> Result<()> {
         let users = self.verifiers.read();
-        let users = users.iter().map(|(name, v)| (name.clone(), Entry { verifier: v.to_string() })).collect();
-        let broken =
-            |cause: String| Error::new(SqlState::CONFIG_FILE_ERROR, format!("{}: {cause}", path.display()));
-        let text = toml::to_string_pretty(&File { users }).map_err(|error| broken(error.to_string()))?;
+        let users = users
+            .iter()
+            .map(|(name, v)| {
+                (
+                    name.clone(),
+                    Entry {
+                        verifier: v.to_string(),
+                    },
+                )
+            })
+            .collect();
+        let broken = |cause: String| {
+            Error::new(
+                SqlState::CONFIG_FILE_ERROR,
+                format!("{}: {cause}", path.display()),
+            )
+        };
+        let text =
+            toml::to_string_pretty(&File { users }).map_err(|error| broken(error.to_string()))?;
         let text = format!("# Written by `sluice user`. Verifiers, not passwords.\n\n{text}");
         let temporary = path.with_extension("toml.new");
         let write = || -> std::io::Result<()> {
@@ -169,11 +210,17 @@ impl Users {
     pub fn add(&self, name: &str, password: &str) -> Result<()> {
         let mut verifiers = self.verifiers.write();
         if verifiers.contains_key(name) {
-            return Err(Error::new(SqlState::from_source("42710"), format!("user \"{name}\" already exists"))
-                .with_hint("Use `sluice user passwd` to change the password."));
+            return Err(Error::new(
+                SqlState::from_source("42710"),
+                format!("user \"{name}\" already exists"),
+            )
+            .with_hint("Use `sluice user passwd` to change the password."));
         }
         if name.is_empty() || name.contains('\0') {
-            return Err(Error::new(SqlState::from_source("42602"), "a user needs a name"));
+            return Err(Error::new(
+                SqlState::from_source("42602"),
+                "a user needs a name",
+            ));
         }
         verifiers.insert(name.to_owned(), Verifier::from_password(password));
         Ok(())
@@ -200,7 +247,10 @@ impl Users {
 }
 
 fn missing<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Error {
-    let error = Error::new(SqlState::UNDEFINED_OBJECT, format!("user \"{name}\" does not exist"));
+    let error = Error::new(
+        SqlState::UNDEFINED_OBJECT,
+        format!("user \"{name}\" does not exist"),
+    );
     match nearest(name, names.map(String::as_str)) {
         Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
         None => error,
@@ -216,8 +266,14 @@ mod tests {
         // Made by PostgreSQL 15: create role … password 'pencil'.
         let verifier = Verifier::parse(PENCIL).unwrap();
         assert_eq!(verifier.to_string(), PENCIL);
-        assert_eq!(Verifier::derive("pencil", verifier.salt.clone(), 4096), verifier);
-        assert_ne!(Verifier::derive("Pencil", verifier.salt.clone(), 4096), verifier);
+        assert_eq!(
+            Verifier::derive("pencil", verifier.salt.clone(), 4096),
+            verifier
+        );
+        assert_ne!(
+            Verifier::derive("Pencil", verifier.salt.clone(), 4096),
+            verifier
+        );
         assert!(Verifier::parse("SCRAM-SHA-256$0:AA==$AA==:AA==").is_none());
         assert!(Verifier::parse("md5abc").is_none());
     }

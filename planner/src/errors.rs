@@ -3,7 +3,7 @@
 //! An [`Error`] of our own passes through unchanged, however deep it is wrapped and whichever process it
 //! came from.
 
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use sluice_spi::{Error, SqlState, nearest};
@@ -26,7 +26,7 @@ fn classify(error: &DataFusionError) -> Error {
         },
         DataFusionError::SQL(error, _) => syntax(error),
         DataFusionError::SchemaError(error, _) => schema(error),
-        DataFusionError::NotImplemented(message) => Error::unsupported(first_line(message)),
+        DataFusionError::NotImplemented(message) => not_implemented(first_line(message)),
         DataFusionError::ResourcesExhausted(message) => {
             Error::new(SqlState::OUT_OF_MEMORY, "out of memory under the configured limit")
                 .with_detail(first_line(message))
@@ -62,6 +62,14 @@ fn syntax(error: &ParserError) -> Error {
 fn schema(error: &SchemaError) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            // A qualifier that no table of FROM has is PostgreSQL's other error.
+            if let Some(relation) = &field.relation
+                && !valid_fields.iter().any(|c| {
+                    c.relation.as_ref().is_some_and(|r| r.table() == relation.table())
+                })
+            {
+                return missing_from_entry(relation.table(), valid_fields);
+            }
             let name = match &field.relation {
                 Some(relation) => format!("{}.{}", relation.table(), field.name),
                 None => format!("\"{}\"", field.name),
@@ -94,6 +102,30 @@ fn schema(error: &SchemaError) -> Error {
     }
 }
 
+fn not_implemented(message: &str) -> Error {
+    match message.strip_prefix("Unsupported SQL type ") {
+        // A name that is no type; what has a modifier may well be one.
+        Some(name) if name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"')) => {
+            Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+        }
+        _ => Error::unsupported(message),
+    }
+}
+
+fn missing_from_entry(qualifier: &str, valid_fields: &[Column]) -> Error {
+    let error = Error::new(
+        SqlState::UNDEFINED_TABLE,
+        format!("missing FROM-clause entry for table \"{qualifier}\""),
+    );
+    let tables = valid_fields.iter().filter_map(|c| c.relation.as_ref()).map(|r| r.table());
+    match nearest(qualifier, tables) {
+        Some(near) => {
+            error.with_hint(format!("Perhaps you meant to reference the table alias \"{near}\"."))
+        }
+        None => error,
+    }
+}
+
 fn plan(message: &str) -> Error {
     let text = first_line(message);
     let lower = text.to_lowercase();
@@ -121,6 +153,17 @@ fn plan(message: &str) -> Error {
         || lower.contains("invalid comparison")
     {
         return Error::new(SqlState::DATATYPE_MISMATCH, lower_first(text));
+    }
+    if lower.contains("non-boolean predicate") {
+        return Error::new(SqlState::DATATYPE_MISMATCH, "argument of WHERE must be type boolean")
+            .with_detail(lower_first(text));
+    }
+    if let Some((_, rest)) = lower.split_once("order by column out of bounds, specified: ") {
+        let position = rest.split(',').next().unwrap_or_default();
+        return Error::new(
+            SqlState::from_source("42P10"),
+            format!("ORDER BY position {position} is not in select list"),
+        );
     }
     if lower.contains("placeholder") {
         return Error::new(SqlState::UNDEFINED_PARAMETER, lower_first(text));

@@ -6,6 +6,7 @@
 //! constants wherever their arguments are constant, and what is left runs over catalog rows in the
 //! coordinator. Never asks a source.
 
+pub mod arithmetic;
 pub(crate) mod catalog;
 mod expand;
 mod keywords;
@@ -81,6 +82,7 @@ pub fn session_functions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
 pub fn global_functions() -> Vec<ScalarUDF> {
     let mut functions = text::functions();
     functions.extend(numbers::functions());
+    functions.extend(arithmetic::functions());
     functions.push(sleep::pg_sleep());
     functions.push(expand::pg_expandarray());
     functions
@@ -93,5 +95,7 @@ pub fn table_functions() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
 
 /// Aggregates: the same on workers and coordinator.
 pub fn global_aggregates() -> Vec<AggregateUDF> {
-    vec![single_value()]
+    let mut aggregates = vec![single_value()];
+    aggregates.extend(arithmetic::aggregates());
+    aggregates
 }

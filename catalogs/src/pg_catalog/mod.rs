@@ -12,6 +12,7 @@ mod arrays;
 pub mod bind;
 mod builtin;
 mod decorrelate;
+mod existence;
 mod fill;
 pub mod names;
 mod oids;
@@ -21,6 +22,7 @@ mod relations;
 pub mod rewrite;
 mod rows;
 mod snapshot;
+mod system_columns;
 
 use std::sync::{Arc, LazyLock};
 

@@ -23,34 +23,28 @@ pub fn visible_name(name: &str) -> &str {
 /// Gives every output its name.
 pub(super) fn name_outputs(projection: &mut [SelectItem]) {
     let mut taken = HashSet::new();
+    // Beside a wildcard, a column may be there a second time.
+    let wildcard = projection.iter().any(|i| {
+        matches!(
+            i,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    });
     for item in projection {
         match item {
             SelectItem::UnnamedExpr(expr) => {
-                // A column keeps its own name and qualifier unless the name is taken.
-                let own = match expr {
-                    Expr::Identifier(_) => inner_name(expr),
-                    Expr::CompoundIdentifier(_) => None,
+                // A column keeps its own name and qualifier unless that is taken.
+                let path: Option<Vec<String>> = match expr {
+                    Expr::Identifier(ident) => Some(vec![fold(ident)]),
+                    Expr::CompoundIdentifier(parts) => Some(parts.iter().map(fold).collect()),
                     _ => None,
                 };
-                if let Some(own) = own {
-                    if !taken.insert(own.clone()) {
-                        let alias = free_name(own, &mut taken);
-                        *item = SelectItem::ExprWithAlias {
-                            expr: expr.clone(),
-                            alias,
-                        };
-                    }
-                } else if let Expr::CompoundIdentifier(parts) = expr {
-                    let path: Vec<String> = parts.iter().map(fold).collect();
-                    if !taken.insert(path.join("\0")) {
-                        let name = path.last().cloned().unwrap_or_default();
-                        let alias = free_name(format!("{name}{MARK}"), &mut taken);
-                        *item = SelectItem::ExprWithAlias {
-                            expr: expr.clone(),
-                            alias,
-                        };
-                    }
-                } else if let Some(name) = output_name(expr) {
+                let name = match path {
+                    Some(path) if taken.insert(path.join("\0")) && !wildcard => continue,
+                    Some(mut path) => path.pop().map(|name| format!("{name}{MARK}")),
+                    None => output_name(expr),
+                };
+                if let Some(name) = name {
                     let alias = free_name(name, &mut taken);
                     *item = SelectItem::ExprWithAlias {
                         expr: expr.clone(),
@@ -73,7 +67,7 @@ fn free_name(mut name: String, taken: &mut HashSet<String>) -> Ident {
 }
 
 /// A name as PostgreSQL reads it: lower case unless quoted.
-fn fold(ident: &Ident) -> String {
+pub(super) fn fold(ident: &Ident) -> String {
     if ident.quote_style.is_some() {
         ident.value.clone()
     } else {

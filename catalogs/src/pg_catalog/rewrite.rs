@@ -7,15 +7,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Select, Statement, TableAliasColumnDef, TableFactor, Value, VisitMut,
-    VisitorMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Select, Statement, TableAliasColumnDef, TableFactor, Value,
+    VisitMut, VisitorMut,
 };
 use sluice_spi::{Error, Result, SqlState};
 
 use super::arrays::{array_literal, array_subquery, parse_array};
-use super::output_names;
+use super::{existence, output_names, system_columns};
 
 /// Rewrites a statement in place. Fails where a literal inside of it is not of its type.
 pub fn normalize(statement: &mut Statement) -> Result<()> {
@@ -46,8 +46,14 @@ const BARE_FUNCTIONS: [&str; 6] = [
 impl VisitorMut for Normalizer {
     type Break = Error;
 
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        system_columns::replace_tableoid(select);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         output_names::name_outputs(&mut select.projection);
+        existence::count_in_outputs(&mut select.projection);
         ControlFlow::Continue(())
     }
 
@@ -96,6 +102,7 @@ fn rewrite_expr(expr: &mut Expr) -> Result<()> {
             }
         }
         Expr::Cast { .. } => rewrite_cast(expr)?,
+        Expr::CompoundFieldAccess { .. } => rewrite_field_access(expr),
         Expr::TypedString(typed) => {
             if let DataType::Custom(..) | DataType::Regclass = typed.data_type
                 && let Value::SingleQuotedString(text) = &typed.value.value
@@ -116,6 +123,26 @@ fn rewrite_expr(expr: &mut Expr) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// `(row).field`: a field of a composite value.
+fn rewrite_field_access(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return;
+    };
+    let fields: Option<Vec<String>> = access_chain
+        .iter()
+        .map(|access| match access {
+            AccessExpr::Dot(Expr::Identifier(ident)) => Some(output_names::fold(ident)),
+            _ => None,
+        })
+        .collect();
+    let Some(fields) = fields else { return };
+    let root = take(root);
+    *expr = fields.into_iter().fold(root, |value, field| {
+        let field = Expr::Value(Value::SingleQuotedString(field).into());
+        call("get_field", vec![value, field])
+    });
 }
 
 /// `OPERATOR(pg_catalog.~)` is the operator of that name.

@@ -360,7 +360,7 @@ mod tests {
         }
         assert_eq!(inline(Literal::Int(5), Class::Text), None);
         assert_eq!(inline(Literal::Date(i32::MAX), Class::Date), None);
-        assert_eq!(inline(Literal::Timestamp(i64::MAX), Class::Timestamp), None);
+        assert_eq!(inline(Literal::Timestamp(i64::MIN), Class::Timestamp), None);
         assert_eq!(inline(Literal::UInt(u64::MAX), Class::Int8), None);
         assert_eq!(
             inline(

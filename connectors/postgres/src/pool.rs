@@ -107,6 +107,12 @@ impl Source {
         }))
     }
 
+    /// A connection turned out to be gone: a restart takes its idle neighbours along, and the client may
+    /// not have noticed yet.
+    pub(crate) fn forget_idle(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     fn pool_error(&self, error: PoolError) -> Error {
         let catalog = &self.catalog;
         match error {

@@ -188,6 +188,9 @@ where
                 if stale {
                     session.statement_cache.remove(&plan.sql.text, &[]);
                 }
+                if is_connection_lost(&error) {
+                    source.forget_idle();
+                }
                 if attempts == 0 || !(stale || is_connection_lost(&error)) {
                     return Err(explain_stale(
                         statement_error(source.catalog(), &error),

@@ -1,13 +1,14 @@
 //! The tables of the `system` catalog, over what the rooms know.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
 use sluice_catalogs::{Catalogs, SystemTable};
 use sluice_spi::{Error, Result};
 use sluice_workers::Membership;
@@ -39,8 +40,14 @@ struct Table {
     comment: &'static str,
     sources: SystemSources,
     rows: fn(&SystemSources) -> Vec<Column>,
+    /// True where workers are asked first, so that a task that just ended is shown as ended.
+    asks_workers: bool,
 }
 
+/// How long a worker may take to tell of its tasks; a slow one is shown as last heard.
+const TASKS_PATIENCE: Duration = Duration::from_millis(300);
+
+#[async_trait]
 impl SystemTable for Table {
     fn schema_name(&self) -> &'static str {
         self.schema_name
@@ -58,7 +65,10 @@ impl SystemTable for Table {
         schema_of(&(self.rows)(&self.sources))
     }
 
-    fn rows(&self) -> Result<RecordBatch> {
+    async fn rows(&self) -> Result<RecordBatch> {
+        if self.asks_workers {
+            self.sources.membership.refresh_tasks(TASKS_PATIENCE).await;
+        }
         let columns = (self.rows)(&self.sources);
         let rows = columns.first().map_or(0, |c| c.1.len());
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -117,7 +127,8 @@ pub fn system_tables(sources: &SystemSources) -> Vec<Arc<dyn SystemTable>> {
         .into_iter()
         .map(|(schema_name, name, comment, rows)| {
             let sources = sources.clone();
-            Arc::new(Table { schema_name, name, comment, sources, rows }) as Arc<dyn SystemTable>
+            let asks_workers = matches!(name, "tasks" | "workers");
+            Arc::new(Table { schema_name, name, comment, sources, rows, asks_workers }) as Arc<dyn SystemTable>
         })
         .collect()
 }
@@ -224,8 +235,8 @@ fn settings(_sources: &SystemSources) -> Vec<Column> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_table_has_columns_and_rows_of_its_own_schema() {
+    #[tokio::test]
+    async fn every_table_has_columns_and_rows_of_its_own_schema() {
         let sources = SystemSources {
             queries: QueryRegistry::new(),
             membership: Membership::new("test"),
@@ -233,7 +244,7 @@ mod tests {
             connectors: Arc::from(["tpch"]),
         };
         for table in system_tables(&sources) {
-            let rows = table.rows().unwrap();
+            let rows = table.rows().await.unwrap();
             assert_eq!(rows.schema(), table.columns(), "{}", table.name());
             assert!(rows.num_columns() > 0);
         }

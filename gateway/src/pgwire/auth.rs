@@ -34,11 +34,19 @@ static MOCK_KEY: LazyLock<hmac::Key> =
     LazyLock::new(|| hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>()));
 
 fn failed(user: &str) -> Error {
-    Error::new(SqlState::INVALID_PASSWORD, format!("password authentication failed for user \"{user}\""))
+    Error::new(
+        SqlState::INVALID_PASSWORD,
+        format!("password authentication failed for user \"{user}\""),
+    )
 }
 
 /// Runs the SASL exchange; AuthenticationOk is not yet sent.
-pub(super) async fn scram(wire: &mut Wire, user: &str, users: &Users, tls: Option<&Tls>) -> Result<(), Failed> {
+pub(super) async fn scram(
+    wire: &mut Wire,
+    user: &str,
+    users: &Users,
+    tls: Option<&Tls>,
+) -> Result<(), Failed> {
     let binding = tls.and_then(|tls| tls.channel_binding.as_ref());
     let mut mechanisms = Vec::new();
     if binding.is_some() {
@@ -49,13 +57,21 @@ pub(super) async fn scram(wire: &mut Wire, user: &str, users: &Users, tls: Optio
     wire.flush().await.map_err(|_| Failed::Gone)?;
 
     let mut body = password(wire).await?;
-    let end = body.iter().position(|b| *b == 0).ok_or_else(|| violation("invalid SASL message"))?;
+    let end = body
+        .iter()
+        .position(|b| *b == 0)
+        .ok_or_else(|| violation("invalid SASL message"))?;
     let mechanism = body.split_to(end);
     body.advance(1);
-    if !mechanisms.iter().any(|offered| offered.as_bytes() == mechanism) {
+    if !mechanisms
+        .iter()
+        .any(|offered| offered.as_bytes() == mechanism)
+    {
         return Err(violation("client selected an invalid SASL authentication mechanism").into());
     }
-    let length = body.try_get_i32().map_err(|_| violation("invalid SASL message"))?;
+    let length = body
+        .try_get_i32()
+        .map_err(|_| violation("invalid SASL message"))?;
     if usize::try_from(length).ok() != Some(body.len()) {
         return Err(violation("malformed SCRAM message").into());
     }
@@ -74,8 +90,12 @@ pub(super) async fn scram(wire: &mut Wire, user: &str, users: &Users, tls: Optio
         server_key: verifier.server_key,
     };
     let server = binding.cloned().unwrap_or_else(ScramServerAuth::new);
-    let broken = |error: pgwire::error::PgWireError| violation("malformed SCRAM message").with_detail(error.to_string());
-    let (first, waiting) = server.on_client_first_message_with_secret(&body, secret).map_err(broken)?;
+    let broken = |error: pgwire::error::PgWireError| {
+        violation("malformed SCRAM message").with_detail(error.to_string())
+    };
+    let (first, waiting) = server
+        .on_client_first_message_with_secret(&body, secret)
+        .map_err(broken)?;
     message::authentication(&mut wire.out, &Authentication::SASLContinue(first.into()));
     wire.flush().await.map_err(|_| Failed::Gone)?;
 
@@ -106,14 +126,22 @@ impl From<Error> for Failed {
 
 fn mock(user: &str) -> Verifier {
     let salt = hmac::sign(&MOCK_KEY, user.as_bytes()).as_ref()[..16].to_vec();
-    Verifier { iterations: 4096, salt, stored_key: vec![0; 32], server_key: vec![0; 32] }
+    Verifier {
+        iterations: 4096,
+        salt,
+        stored_key: vec![0; 32],
+        server_key: vec![0; 32],
+    }
 }
 
 async fn password(wire: &mut Wire) -> Result<Bytes, Failed> {
-    let frame = wire.frame(MAX_LOGIN_MESSAGE_BYTES).await.map_err(|no| match no {
-        NoFrame::Gone => Failed::Gone,
-        NoFrame::Garbage(error) => Failed::Refused(error),
-    })?;
+    let frame = wire
+        .frame(MAX_LOGIN_MESSAGE_BYTES)
+        .await
+        .map_err(|no| match no {
+            NoFrame::Gone => Failed::Gone,
+            NoFrame::Garbage(error) => Failed::Refused(error),
+        })?;
     match decode(frame)? {
         Message::Password(body) => Ok(body),
         _ => Err(violation("expected SASL response").into()),

@@ -71,7 +71,15 @@ impl Connection {
         shutdown: CancellationToken,
         max_message_bytes: usize,
     ) -> Self {
-        Connection { wire, session, engine, shutdown, max_message_bytes, skipping: false, style: None }
+        Connection {
+            wire,
+            session,
+            engine,
+            shutdown,
+            max_message_bytes,
+            skipping: false,
+            style: None,
+        }
     }
 
     /// Serves the connection to its end.
@@ -110,7 +118,12 @@ impl Connection {
         }
         let terminate = self.session.entry().termination().clone();
         let (limit, timed_out) = self.idle_limit();
-        let Connection { wire, shutdown, max_message_bytes, .. } = self;
+        let Connection {
+            wire,
+            shutdown,
+            max_message_bytes,
+            ..
+        } = self;
         let timeout = async {
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -131,15 +144,31 @@ impl Connection {
     }
 
     fn idle_limit(&self) -> (Option<Duration>, Error) {
-        let in_transaction = matches!(self.session.transaction(), Transaction::Open | Transaction::Failed);
+        let in_transaction = matches!(
+            self.session.transaction(),
+            Transaction::Open | Transaction::Failed
+        );
         let (name, code, text) = if in_transaction {
-            ("idle_in_transaction_session_timeout", "25P03", "idle-in-transaction timeout")
+            (
+                "idle_in_transaction_session_timeout",
+                "25P03",
+                "idle-in-transaction timeout",
+            )
         } else {
             ("idle_session_timeout", "57P05", "idle-session timeout")
         };
-        let millis = self.session.entry().with_settings(|s| s.get(name).and_then(|v| v.parse::<u64>().ok()));
-        let error = Error::new(SqlState::from_source(code), format!("terminating connection due to {text}"));
-        (millis.filter(|ms| *ms > 0).map(Duration::from_millis), error)
+        let millis = self
+            .session
+            .entry()
+            .with_settings(|s| s.get(name).and_then(|v| v.parse::<u64>().ok()));
+        let error = Error::new(
+            SqlState::from_source(code),
+            format!("terminating connection due to {text}"),
+        );
+        (
+            millis.filter(|ms| *ms > 0).map(Duration::from_millis),
+            error,
+        )
     }
 
     /// Answers one frame; false when the client said goodbye.
@@ -173,11 +202,20 @@ impl Connection {
         match message {
             Message::Query(text) => self.simple_query(text).await?,
             Message::Parse { name, query, types } => self.parse(name, query, &types).await?,
-            Message::Bind { portal, statement, formats, parameters, results } => {
+            Message::Bind {
+                portal,
+                statement,
+                formats,
+                parameters,
+                results,
+            } => {
                 self.bind(portal, &statement, &formats, &parameters, &results)?;
             }
             Message::Describe { portal: true, name } => self.describe_portal(&name)?,
-            Message::Describe { portal: false, name } => self.describe_statement(&name)?,
+            Message::Describe {
+                portal: false,
+                name,
+            } => self.describe_statement(&name)?,
             Message::Execute { portal, max_rows } => self.execute_portal(&portal, max_rows).await?,
             Message::Close { portal, name } => {
                 if portal {
@@ -195,11 +233,19 @@ impl Connection {
                 self.ready().await?;
             }
             Message::Terminate => return Ok(false),
-            Message::FunctionCall => return Err(Error::unsupported("function calls by protocol are not supported")
-                .with_hint("Use SELECT.")
-                .into()),
+            Message::FunctionCall => {
+                return Err(
+                    Error::unsupported("function calls by protocol are not supported")
+                        .with_hint("Use SELECT.")
+                        .into(),
+                );
+            }
             Message::Copy => {}
-            Message::Password(_) => return Err(Failure::Fatal(frame::violation("unexpected password message"))),
+            Message::Password(_) => {
+                return Err(Failure::Fatal(frame::violation(
+                    "unexpected password message",
+                )));
+            }
         }
         Ok(true)
     }
@@ -222,7 +268,11 @@ impl Connection {
 
     /// ReadyForQuery, with the settings that changed before it.
     pub(super) async fn ready(&mut self) -> Result<(), Failure> {
-        for (name, value) in self.session.entry().with_settings(crate::session::Settings::take_unreported) {
+        for (name, value) in self
+            .session
+            .entry()
+            .with_settings(crate::session::Settings::take_unreported)
+        {
             message::parameter_status(&mut self.wire.out, name, &value);
         }
         let transaction = self.session.transaction();
@@ -290,8 +340,14 @@ impl Connection {
         match result {
             Some(Ok(value)) => Ok(value),
             // The engine may see the cancellation first: its words for it don't matter then.
-            Some(Err(error)) if !cancel.is_cancelled() || error.code != SqlState::QUERY_CANCELED => Err(error.into()),
-            _ if self.session.entry().termination().is_cancelled() => Err(Failure::Fatal(message::shut_down())),
+            Some(Err(error))
+                if !cancel.is_cancelled() || error.code != SqlState::QUERY_CANCELED =>
+            {
+                Err(error.into())
+            }
+            _ if self.session.entry().termination().is_cancelled() => {
+                Err(Failure::Fatal(message::shut_down()))
+            }
             _ => Err(message::canceled().into()),
         }
     }
@@ -303,12 +359,16 @@ impl Connection {
         source: &mut RowSource,
         limit: usize,
     ) -> Result<Option<arrow::record_batch::RecordBatch>, Failure> {
-        self.watched(cancel, async { source.next(limit).await.transpose() }).await
+        self.watched(cancel, async { source.next(limit).await.transpose() })
+            .await
     }
 
     /// How values print under the session's settings.
     pub(super) fn style(&mut self) -> Style {
-        let settings = self.session.entry().with_settings(crate::session::Settings::view);
+        let settings = self
+            .session
+            .entry()
+            .with_settings(crate::session::Settings::view);
         if let Some(cached) = &self.style
             && Arc::ptr_eq(&cached.settings, &settings)
         {
@@ -320,7 +380,10 @@ impl Connection {
             extra_float_digits: setting("extra_float_digits").parse().unwrap_or(1),
             bytea_escape: setting("bytea_output") == "escape",
         };
-        self.style = Some(StyleCache { settings, style: style.clone() });
+        self.style = Some(StyleCache {
+            settings,
+            style: style.clone(),
+        });
         style
     }
 }

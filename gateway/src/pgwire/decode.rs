@@ -38,16 +38,26 @@ pub(super) fn parameter(
     }
     scalar.cast_to(target).map_err(|_| {
         let name = type_name(pg_type.oid);
-        Error::new(SqlState::DATATYPE_MISMATCH, format!("a value of type {name} does not fit the parameter"))
+        Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("a value of type {name} does not fit the parameter"),
+        )
     })
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let bad: Vec<String> = bytes[error.valid_up_to()..].iter().take(2).map(|b| format!("0x{b:02x}")).collect();
+        let bad: Vec<String> = bytes[error.valid_up_to()..]
+            .iter()
+            .take(2)
+            .map(|b| format!("0x{b:02x}"))
+            .collect();
         Error::new(
             SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-            format!("invalid byte sequence for encoding \"UTF8\": {}", bad.join(" ")),
+            format!(
+                "invalid byte sequence for encoding \"UTF8\": {}",
+                bad.join(" ")
+            ),
         )
     })?;
     if text.contains('\0') {
@@ -62,28 +72,39 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
 fn bad_text(type_oid: u32, text: &str) -> Error {
     Error::new(
         SqlState::INVALID_TEXT_REPRESENTATION,
-        format!("invalid input syntax for type {}: \"{text}\"", type_name(type_oid)),
+        format!(
+            "invalid input syntax for type {}: \"{text}\"",
+            type_name(type_oid)
+        ),
     )
 }
 
 fn bad_datetime(type_oid: u32, text: &str) -> Error {
     Error::new(
         SqlState::INVALID_DATETIME_FORMAT,
-        format!("invalid input syntax for type {}: \"{text}\"", type_name(type_oid)),
+        format!(
+            "invalid input syntax for type {}: \"{text}\"",
+            type_name(type_oid)
+        ),
     )
 }
 
 fn bad_binary(type_oid: u32) -> Error {
     Error::new(
         SqlState::INVALID_BINARY_REPRESENTATION,
-        format!("incorrect binary data format for type {}", type_name(type_oid)),
+        format!(
+            "incorrect binary data format for type {}",
+            type_name(type_oid)
+        ),
     )
 }
 
 fn integer(text: &str, type_oid: u32) -> Result<i64> {
     let trimmed = text.trim();
     trimmed.parse::<i64>().map_err(|error| match error.kind() {
-        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => out_of_range(trimmed, type_oid),
+        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+            out_of_range(trimmed, type_oid)
+        }
         _ => bad_text(type_oid, text),
     })
 }
@@ -91,24 +112,44 @@ fn integer(text: &str, type_oid: u32) -> Result<i64> {
 fn out_of_range(text: &str, type_oid: u32) -> Error {
     Error::new(
         SqlState::NUMERIC_OUT_OF_RANGE,
-        format!("value \"{text}\" is out of range for type {}", type_name(type_oid)),
+        format!(
+            "value \"{text}\" is out of range for type {}",
+            type_name(type_oid)
+        ),
     )
 }
 
 /// Reads a value as the type's input function would.
-pub(super) fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone) -> Result<ScalarValue> {
+pub(super) fn text(
+    text: &str,
+    type_oid: u32,
+    data_type: &DataType,
+    zone: &Zone,
+) -> Result<ScalarValue> {
     Ok(match type_oid {
         oid::BOOL => ScalarValue::Boolean(Some(boolean(text)?)),
         oid::INT2 => {
             let value = integer(text, type_oid)?;
-            ScalarValue::Int16(Some(i16::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?))
+            ScalarValue::Int16(Some(
+                i16::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?,
+            ))
         }
         oid::INT4 => {
             let value = integer(text, type_oid)?;
-            ScalarValue::Int32(Some(i32::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?))
+            ScalarValue::Int32(Some(
+                i32::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?,
+            ))
         }
-        oid::INT8 | oid::OID | oid::XID | oid::CID | oid::REGPROC | oid::REGPROCEDURE | oid::REGCLASS
-        | oid::REGTYPE | oid::REGNAMESPACE | oid::REGROLE => ScalarValue::Int64(Some(integer(text, type_oid)?)),
+        oid::INT8
+        | oid::OID
+        | oid::XID
+        | oid::CID
+        | oid::REGPROC
+        | oid::REGPROCEDURE
+        | oid::REGCLASS
+        | oid::REGTYPE
+        | oid::REGNAMESPACE
+        | oid::REGROLE => ScalarValue::Int64(Some(integer(text, type_oid)?)),
         oid::FLOAT4 => ScalarValue::Float32(Some(float(text, type_oid)? as f32)),
         oid::FLOAT8 => ScalarValue::Float64(Some(float(text, type_oid)?)),
         oid::NUMERIC => numeric(text, data_type)?,
@@ -120,8 +161,11 @@ pub(super) fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone)
         }
         oid::JSON | oid::JSONB => {
             serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
-                Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
-                    .with_detail(error.to_string())
+                Error::new(
+                    SqlState::INVALID_TEXT_REPRESENTATION,
+                    "invalid input syntax for type json",
+                )
+                .with_detail(error.to_string())
             })?;
             ScalarValue::Utf8(Some(text.to_owned()))
         }
@@ -134,12 +178,17 @@ pub(super) fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone)
                 _ => return Err(bad_datetime(type_oid, text)),
             }
         }
-        oid::TIMESTAMP => ScalarValue::TimestampMicrosecond(Some(timestamp(text, type_oid, &Zone::utc(), false)?), None),
-        oid::TIMESTAMPTZ => {
-            ScalarValue::TimestampMicrosecond(Some(timestamp(text, type_oid, zone, true)?), Some("UTC".into()))
-        }
+        oid::TIMESTAMP => ScalarValue::TimestampMicrosecond(
+            Some(timestamp(text, type_oid, &Zone::utc(), false)?),
+            None,
+        ),
+        oid::TIMESTAMPTZ => ScalarValue::TimestampMicrosecond(
+            Some(timestamp(text, type_oid, zone, true)?),
+            Some("UTC".into()),
+        ),
         oid::INTERVAL => {
-            let value = parse_interval_month_day_nano(text).map_err(|_| bad_datetime(type_oid, text))?;
+            let value =
+                parse_interval_month_day_nano(&plain_interval(text)).map_err(|_| bad_datetime(type_oid, text))?;
             ScalarValue::IntervalMonthDayNano(Some(value))
         }
         _ => match data_type {
@@ -147,6 +196,15 @@ pub(super) fn text(text: &str, type_oid: u32, data_type: &DataType, zone: &Zone)
             _ => ScalarValue::Utf8(Some(text.to_owned())),
         },
     })
+}
+
+/// PostgreSQL's own spelling of months is unknown to the parser.
+fn plain_interval(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| match word {
+        "mon" | "mons" => "months",
+        other => other,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn boolean(text: &str) -> Result<bool> {
@@ -162,7 +220,9 @@ fn boolean(text: &str) -> Result<bool> {
 }
 
 fn float(text: &str, type_oid: u32) -> Result<f64> {
-    text.trim().parse::<f64>().map_err(|_| bad_text(type_oid, text))
+    text.trim()
+        .parse::<f64>()
+        .map_err(|_| bad_text(type_oid, text))
 }
 
 /// A decimal's digits at the scale of its Arrow type. More digits than the type has room for are an
@@ -170,7 +230,9 @@ fn float(text: &str, type_oid: u32) -> Result<f64> {
 fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
     let trimmed = text.trim();
     let (precision, scale) = match data_type {
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s)
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
         | DataType::Decimal256(p, s) => (*p, *s),
         _ => (76, NUMERIC_SCALE),
     };
@@ -180,14 +242,24 @@ fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
         _ => (false, trimmed),
     };
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| bad_text(oid::NUMERIC, text))?),
+        Some((mantissa, exponent)) => (
+            mantissa,
+            exponent
+                .parse::<i32>()
+                .map_err(|_| bad_text(oid::NUMERIC, text))?,
+        ),
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
-        if matches!(trimmed.to_ascii_lowercase().as_str(), "nan" | "infinity" | "-infinity" | "inf" | "-inf") {
-            return Err(Error::unsupported(format!("numeric {trimmed} is not supported")));
+        if matches!(
+            trimmed.to_ascii_lowercase().as_str(),
+            "nan" | "infinity" | "-infinity" | "inf" | "-inf"
+        ) {
+            return Err(Error::unsupported(format!(
+                "numeric {trimmed} is not supported"
+            )));
         }
         return Err(bad_text(oid::NUMERIC, text));
     }
@@ -216,9 +288,15 @@ fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
     }
     let spelled = if digits.is_empty() { "0" } else { digits };
     let value = i256::from_string(spelled).ok_or_else(overflow)?;
-    let value = if negative { value.wrapping_neg() } else { value };
+    let value = if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    };
     Ok(match data_type {
-        DataType::Decimal128(p, s) => ScalarValue::Decimal128(Some(value.to_i128().ok_or_else(overflow)?), *p, *s),
+        DataType::Decimal128(p, s) => {
+            ScalarValue::Decimal128(Some(value.to_i128().ok_or_else(overflow)?), *p, *s)
+        }
         DataType::Decimal64(p, s) => {
             let narrow = value.to_i128().and_then(|v| i64::try_from(v).ok());
             ScalarValue::Decimal64(Some(narrow.ok_or_else(overflow)?), *p, *s)
@@ -241,12 +319,18 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
             ));
         }
         let nibble = |digit: u8| {
-            (digit as char).to_digit(16).map(|d| d as u8).ok_or_else(|| {
-                let message = format!("invalid hexadecimal digit: \"{}\"", digit as char);
-                Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-            })
+            (digit as char)
+                .to_digit(16)
+                .map(|d| d as u8)
+                .ok_or_else(|| {
+                    let message = format!("invalid hexadecimal digit: \"{}\"", digit as char);
+                    Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                })
         };
-        return digits.chunks_exact(2).map(|pair| Ok(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect();
+        return digits
+            .chunks_exact(2)
+            .map(|pair| Ok(nibble(pair[0])? << 4 | nibble(pair[1])?))
+            .collect();
     }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -285,7 +369,8 @@ fn date(text: &str) -> Result<ScalarValue> {
                 .and_then(|at| i32::try_from(at.timestamp().div_euclid(86_400)).ok()),
         },
     };
-    days.map(|days| ScalarValue::Date32(Some(days))).ok_or_else(|| bad_datetime(oid::DATE, text))
+    days.map(|days| ScalarValue::Date32(Some(days)))
+        .ok_or_else(|| bad_datetime(oid::DATE, text))
 }
 
 /// Microseconds since 1970 in UTC. Without a time zone in the type, one in the text is ignored, as
@@ -301,12 +386,20 @@ fn timestamp(text: &str, type_oid: u32, zone: &Zone, keep_offset: bool) -> Resul
     let failed = |_| bad_datetime(type_oid, text);
     // `+02` and `+0530` are PostgreSQL's spellings of what the parser knows as `+02:00`.
     let spelled = full_offset(trimmed);
-    let spelled = if keep_offset { spelled.as_str() } else { without_offset(&spelled) };
+    let spelled = if keep_offset {
+        spelled.as_str()
+    } else {
+        without_offset(&spelled)
+    };
     let micros = match zone {
-        Zone::Named(zone) => string_to_datetime(zone, spelled).map_err(failed)?.timestamp_micros(),
+        Zone::Named(zone) => string_to_datetime(zone, spelled)
+            .map_err(failed)?
+            .timestamp_micros(),
         Zone::Fixed { seconds, .. } => {
             let fixed = FixedOffset::east_opt(*seconds).unwrap_or_else(|| Utc.fix_utc());
-            string_to_datetime(&fixed, spelled).map_err(failed)?.timestamp_micros()
+            string_to_datetime(&fixed, spelled)
+                .map_err(failed)?
+                .timestamp_micros()
         }
     };
     Ok(micros)
@@ -320,14 +413,18 @@ trait FixUtc {
 impl FixUtc for Utc {
     fn fix_utc(&self) -> FixedOffset {
         use chrono::Offset as _;
-        self.offset_from_utc_datetime(&chrono::NaiveDateTime::default()).fix()
+        self.offset_from_utc_datetime(&chrono::NaiveDateTime::default())
+            .fix()
     }
 }
 
 /// Where the offset starts: the last sign after the time of day, or a trailing `Z`.
 fn offset_start(text: &str) -> Option<usize> {
     let colon = text.find(':')?;
-    text[colon..].find(['+', '-']).map(|at| colon + at).or_else(|| text.ends_with(['Z', 'z']).then(|| text.len() - 1))
+    text[colon..]
+        .find(['+', '-'])
+        .map(|at| colon + at)
+        .or_else(|| text.ends_with(['Z', 'z']).then(|| text.len() - 1))
 }
 
 fn without_offset(text: &str) -> &str {
@@ -335,13 +432,20 @@ fn without_offset(text: &str) -> &str {
 }
 
 fn full_offset(text: &str) -> String {
-    let Some(at) = offset_start(text) else { return text.to_owned() };
+    let Some(at) = offset_start(text) else {
+        return text.to_owned();
+    };
     let (head, tail) = (text[..at].trim_end(), &text[at..]);
+    if tail.eq_ignore_ascii_case("Z") {
+        return format!("{head}Z");
+    }
     let digits = tail.trim_start_matches(['+', '-']);
     match digits.len() {
         1 => format!("{head}{}0{digits}:00", &tail[..1]),
-        2 if !tail.ends_with(['Z', 'z']) => format!("{head}{tail}:00"),
-        4 if !digits.contains(':') => format!("{head}{}{}:{}", &tail[..1], &digits[..2], &digits[2..]),
+        2 => format!("{head}{tail}:00"),
+        4 if !digits.contains(':') => {
+            format!("{head}{}{}:{}", &tail[..1], &digits[..2], &digits[2..])
+        }
         _ => format!("{head}{tail}"),
     }
 }
@@ -349,18 +453,31 @@ fn full_offset(text: &str) -> String {
 /// Elements of an array literal; `None` is NULL, nested arrays are kept as text.
 fn split_array(text: &str, type_oid: u32) -> Result<Vec<Option<String>>> {
     let malformed = || {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\""))
-            .with_detail(format!("A value of type {} is written in braces.", type_name(type_oid)))
+        Error::new(
+            SqlState::INVALID_TEXT_REPRESENTATION,
+            format!("malformed array literal: \"{text}\""),
+        )
+        .with_detail(format!(
+            "A value of type {} is written in braces.",
+            type_name(type_oid)
+        ))
     };
     let trimmed = text.trim();
-    let inner = trimmed.strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(malformed)?;
+    let inner = trimmed
+        .strip_prefix('{')
+        .and_then(|t| t.strip_suffix('}'))
+        .ok_or_else(malformed)?;
     let mut elements = Vec::new();
     let mut current = String::new();
     let (mut depth, mut quoted, mut was_quoted) = (0usize, false, false);
     let mut characters = inner.chars();
     let mut finish = |current: &mut String, was_quoted: &mut bool| {
         let text = std::mem::take(current);
-        let plain = if *was_quoted { text } else { text.trim().to_owned() };
+        let plain = if *was_quoted {
+            text
+        } else {
+            text.trim().to_owned()
+        };
         let is_null = !*was_quoted && plain.eq_ignore_ascii_case("NULL");
         *was_quoted = false;
         elements.push((!is_null).then_some(plain));
@@ -417,7 +534,13 @@ fn array_text(text: &str, type_oid: u32, item: &Arc<Field>, zone: &Zone) -> Resu
     array_level(text, type_oid, item, zone, 1)
 }
 
-fn array_level(source: &str, type_oid: u32, item: &Arc<Field>, zone: &Zone, depth: usize) -> Result<ScalarValue> {
+fn array_level(
+    source: &str,
+    type_oid: u32,
+    item: &Arc<Field>,
+    zone: &Zone,
+    depth: usize,
+) -> Result<ScalarValue> {
     if depth > MAX_DIMENSIONS {
         return Err(Error::new(
             SqlState::from_source("54000"),
@@ -428,10 +551,11 @@ fn array_level(source: &str, type_oid: u32, item: &Arc<Field>, zone: &Zone, dept
     let mut scalars = Vec::new();
     for part in split_array(source, type_oid)? {
         scalars.push(match (part, item.data_type()) {
-            (None, data_type) => {
-                ScalarValue::try_from(data_type).map_err(|error| Error::internal(error.to_string()))?
+            (None, data_type) => ScalarValue::try_from(data_type)
+                .map_err(|error| Error::internal(error.to_string()))?,
+            (Some(part), DataType::List(inner)) => {
+                array_level(&part, type_oid, inner, zone, depth + 1)?
             }
-            (Some(part), DataType::List(inner)) => array_level(&part, type_oid, inner, zone, depth + 1)?,
             (Some(part), data_type) => text(&part, element, data_type, zone)?,
         });
     }
@@ -453,8 +577,15 @@ pub(super) fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Resul
         oid::INT2 => ScalarValue::Int16(Some(i16::from_be_bytes(fixed(bytes, type_oid)?))),
         oid::INT4 => ScalarValue::Int32(Some(i32::from_be_bytes(fixed(bytes, type_oid)?))),
         oid::INT8 => ScalarValue::Int64(Some(i64::from_be_bytes(fixed(bytes, type_oid)?))),
-        oid::OID | oid::XID | oid::CID | oid::REGPROC | oid::REGPROCEDURE | oid::REGCLASS | oid::REGTYPE
-        | oid::REGNAMESPACE | oid::REGROLE => {
+        oid::OID
+        | oid::XID
+        | oid::CID
+        | oid::REGPROC
+        | oid::REGPROCEDURE
+        | oid::REGCLASS
+        | oid::REGTYPE
+        | oid::REGNAMESPACE
+        | oid::REGROLE => {
             ScalarValue::Int64(Some(i64::from(u32::from_be_bytes(fixed(bytes, type_oid)?))))
         }
         oid::FLOAT4 => ScalarValue::Float32(Some(f32::from_be_bytes(fixed(bytes, type_oid)?))),
@@ -467,7 +598,12 @@ pub(super) fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Resul
         }
         oid::JSONB => match bytes {
             [1, rest @ ..] => text(utf8(rest)?, oid::JSONB, data_type, &Zone::utc())?,
-            _ => return Err(Error::new(SqlState::INVALID_BINARY_REPRESENTATION, "unsupported jsonb version number")),
+            _ => {
+                return Err(Error::new(
+                    SqlState::INVALID_BINARY_REPRESENTATION,
+                    "unsupported jsonb version number",
+                ));
+            }
         },
         oid::DATE => {
             let days = i32::from_be_bytes(fixed(bytes, type_oid)?);
@@ -476,14 +612,19 @@ pub(super) fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Resul
                 days => days.checked_add(PG_EPOCH_DAYS).ok_or_else(bad)?,
             }))
         }
-        oid::TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(fixed(bytes, type_oid)?))),
+        oid::TIME => {
+            ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(fixed(bytes, type_oid)?)))
+        }
         oid::TIMESTAMP | oid::TIMESTAMPTZ => {
             let micros = i64::from_be_bytes(fixed(bytes, type_oid)?);
             let micros = match micros {
                 i64::MAX | i64::MIN => micros,
                 micros => micros.checked_add(PG_EPOCH_MICROS).ok_or_else(bad)?,
             };
-            ScalarValue::TimestampMicrosecond(Some(micros), (type_oid == oid::TIMESTAMPTZ).then(|| "UTC".into()))
+            ScalarValue::TimestampMicrosecond(
+                Some(micros),
+                (type_oid == oid::TIMESTAMPTZ).then(|| "UTC".into()),
+            )
         }
         oid::INTERVAL => {
             let bytes: [u8; 16] = fixed(bytes, type_oid)?;
@@ -495,12 +636,21 @@ pub(super) fn binary(bytes: &[u8], type_oid: u32, data_type: &DataType) -> Resul
                 .ok_or_else(|| Error::new(SqlState::DATETIME_OVERFLOW, "interval out of range"))?;
             ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))
         }
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::JSON | oid::CHAR | oid::UNKNOWN => {
-            text(utf8(bytes)?, type_oid, data_type, &Zone::utc())?
-        }
+        oid::TEXT
+        | oid::VARCHAR
+        | oid::BPCHAR
+        | oid::NAME
+        | oid::JSON
+        | oid::CHAR
+        | oid::UNKNOWN => text(utf8(bytes)?, type_oid, data_type, &Zone::utc())?,
         _ => match data_type {
             DataType::List(item) => array_binary(bytes, type_oid, item)?,
-            _ => return Err(Error::unsupported(format!("no binary input for type {}", type_name(type_oid)))),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "no binary input for type {}",
+                    type_name(type_oid)
+                )));
+            }
         },
     })
 }
@@ -512,7 +662,12 @@ fn fixed<const N: usize>(bytes: &[u8], type_oid: u32) -> Result<[u8; N]> {
 /// A binary numeric, spelled out.
 fn numeric_binary(bytes: &[u8]) -> Result<String> {
     let bad = || bad_binary(oid::NUMERIC);
-    let word = |at: usize| bytes.get(at * 2..at * 2 + 2).map(|b| u16::from_be_bytes([b[0], b[1]])).ok_or_else(bad);
+    let word = |at: usize| {
+        bytes
+            .get(at * 2..at * 2 + 2)
+            .map(|b| u16::from_be_bytes([b[0], b[1]]))
+            .ok_or_else(bad)
+    };
     let (groups, weight, sign) = (usize::from(word(0)?), i32::from(word(1)? as i16), word(2)?);
     word(3)?;
     if bytes.len() != 8 + groups * 2 {
@@ -522,7 +677,11 @@ fn numeric_binary(bytes: &[u8]) -> Result<String> {
     match sign {
         0 => {}
         0x4000 => spelled.push('-'),
-        _ => return Err(Error::unsupported("numeric NaN and infinity are not supported")),
+        _ => {
+            return Err(Error::unsupported(
+                "numeric NaN and infinity are not supported",
+            ));
+        }
     }
     // An integer of all groups, times 10000 to the power of what the weight says.
     spelled.push('0');
@@ -541,7 +700,10 @@ fn numeric_binary(bytes: &[u8]) -> Result<String> {
 fn array_binary(bytes: &[u8], type_oid: u32, item: &Arc<Field>) -> Result<ScalarValue> {
     let bad = || bad_binary(type_oid);
     let int = |at: usize| -> Result<i32> {
-        Ok(i32::from_be_bytes(fixed(bytes.get(at..at + 4).ok_or_else(bad)?, type_oid)?))
+        Ok(i32::from_be_bytes(fixed(
+            bytes.get(at..at + 4).ok_or_else(bad)?,
+            type_oid,
+        )?))
     };
     let dimensions = usize::try_from(int(0)?).map_err(|_| bad())?;
     if dimensions > MAX_DIMENSIONS {
@@ -582,7 +744,13 @@ fn array_binary(bytes: &[u8], type_oid: u32, item: &Arc<Field>) -> Result<Scalar
                 Some(value)
             }
         };
-        scalars.push(parameter(value, Format::Binary, &wire, innermost.data_type(), &Zone::utc())?);
+        scalars.push(parameter(
+            value,
+            Format::Binary,
+            &wire,
+            innermost.data_type(),
+            &Zone::utc(),
+        )?);
     }
     if at != bytes.len() {
         return Err(bad());
@@ -590,7 +758,10 @@ fn array_binary(bytes: &[u8], type_oid: u32, item: &Arc<Field>) -> Result<Scalar
     // Fold the flat elements into lists, innermost dimension first.
     let mut field = Arc::clone(innermost);
     for length in lengths.iter().skip(1).rev() {
-        scalars = scalars.chunks((*length).max(1)).map(|chunk| list_scalar(chunk, &field)).collect();
+        scalars = scalars
+            .chunks((*length).max(1))
+            .map(|chunk| list_scalar(chunk, &field))
+            .collect();
         field = Arc::new(Field::new("item", DataType::List(field), true));
     }
     Ok(list_scalar(&scalars, &field))

@@ -14,20 +14,37 @@ use super::types::{field_for_oid, oid};
 use crate::session::{Action, PortalState, PreparedStatement, RowSource, Rows, bind, parse};
 
 fn formats(binary: &[bool]) -> Vec<Format> {
-    binary.iter().map(|binary| if *binary { Format::Binary } else { Format::Text }).collect()
+    binary
+        .iter()
+        .map(|binary| {
+            if *binary {
+                Format::Binary
+            } else {
+                Format::Text
+            }
+        })
+        .collect()
 }
 
 fn is_binary(code: i16) -> Result<bool> {
     match code {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unsupported format code: {other}"))),
+        other => Err(Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("unsupported format code: {other}"),
+        )),
     }
 }
 
 impl Connection {
     /// Answers `Parse`.
-    pub(super) async fn parse(&mut self, name: String, query: String, types: &[u32]) -> Result<(), Failure> {
+    pub(super) async fn parse(
+        &mut self,
+        name: String,
+        query: String,
+        types: &[u32],
+    ) -> Result<(), Failure> {
         let text: Arc<str> = Arc::from(query);
         let cancel = self.statement_token();
         self.session.entry().begin_statement(&text, cancel.clone());
@@ -42,15 +59,22 @@ impl Connection {
             fields.push(match *type_oid {
                 0 | oid::UNKNOWN => None,
                 known => Some(field_for_oid(known).ok_or_else(|| {
-                    Error::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {known} does not exist"))
+                    Error::new(
+                        SqlState::UNDEFINED_OBJECT,
+                        format!("type with OID {known} does not exist"),
+                    )
                 })?),
             });
         }
         let parsed = statements.pop();
         if let Some(parsed) = &parsed {
             let action = match &parsed.body {
-                crate::session::Body::Utility(utility) => Action::Utility(Arc::new(utility.as_ref().clone())),
-                crate::session::Body::Sql(_) => Action::Utility(Arc::new(crate::session::Utility::ShowAll)),
+                crate::session::Body::Utility(utility) => {
+                    Action::Utility(Arc::new(utility.as_ref().clone()))
+                }
+                crate::session::Body::Sql(_) => {
+                    Action::Utility(Arc::new(crate::session::Utility::ShowAll))
+                }
             };
             self.session.check_not_failed(&action)?;
         }
@@ -98,12 +122,26 @@ impl Connection {
                 [one] => *one,
                 many => many[index],
             };
-            let format = if is_binary(code)? { Format::Binary } else { Format::Text };
+            let format = if is_binary(code)? {
+                Format::Binary
+            } else {
+                Format::Text
+            };
             let target = statement.parameters[index].data_type();
-            values.push(decode::parameter(bytes.as_deref(), format, &statement.wire[index], target, &zone)?);
+            values.push(decode::parameter(
+                bytes.as_deref(),
+                format,
+                &statement.wire[index],
+                target,
+                &zone,
+            )?);
         }
-        let binary = results.iter().map(|code| is_binary(*code)).collect::<Result<Vec<_>>>()?;
-        self.session.keep_portal(portal, bind(statement, values, binary))?;
+        let binary = results
+            .iter()
+            .map(|code| is_binary(*code))
+            .collect::<Result<Vec<_>>>()?;
+        self.session
+            .keep_portal(portal, bind(statement, values, binary))?;
         message::bare(&mut self.wire.out, b'2');
         Ok(())
     }
@@ -123,7 +161,11 @@ impl Connection {
     }
 
     fn check_describable(&self, statement: &PreparedStatement) -> Result<()> {
-        if statement.output.is_some() { self.session.check_not_failed(&statement.action) } else { Ok(()) }
+        if statement.output.is_some() {
+            self.session.check_not_failed(&statement.action)
+        } else {
+            Ok(())
+        }
     }
 
     /// Answers `Describe` of a portal.
@@ -131,13 +173,18 @@ impl Connection {
         let portal = self.session.portal_mut(name)?;
         let (statement, formats) = (Arc::clone(&portal.statement), formats(&portal.binary));
         self.check_describable(&statement)?;
-        let output = statement.output.clone().or_else(|| self.session.portal_output(name));
+        let output = statement
+            .output
+            .clone()
+            .or_else(|| self.session.portal_output(name));
         match output {
             Some(schema) if !matches!(statement.action, Action::Declare(..)) => {
                 let columns = schema.fields().len();
                 if formats.len() > 1 && formats.len() != columns {
-                    let message =
-                        format!("bind message has {} result formats but query has {columns} columns", formats.len());
+                    let message = format!(
+                        "bind message has {} result formats but query has {columns} columns",
+                        formats.len()
+                    );
                     return Err(violation(message).into());
                 }
                 message::row_description(&mut self.wire.out, &describe(&schema, &formats));
@@ -148,7 +195,11 @@ impl Connection {
     }
 
     /// Answers `Execute`.
-    pub(super) async fn execute_portal(&mut self, name: &str, max_rows: i32) -> Result<(), Failure> {
+    pub(super) async fn execute_portal(
+        &mut self,
+        name: &str,
+        max_rows: i32,
+    ) -> Result<(), Failure> {
         let portal = self.session.portal_mut(name)?;
         let statement = Arc::clone(&portal.statement);
         let formats = formats(&portal.binary);
@@ -158,7 +209,9 @@ impl Connection {
         let rows = match state {
             PortalState::Open(rows) => {
                 self.session.check_not_failed(&statement.action)?;
-                self.session.entry().begin_statement(&statement.text, rows.cancel.clone());
+                self.session
+                    .entry()
+                    .begin_statement(&statement.text, rows.cancel.clone());
                 rows
             }
             PortalState::Finished => {
@@ -173,7 +226,9 @@ impl Connection {
             PortalState::Ready => {
                 let parameters = std::mem::take(&mut portal.parameters);
                 let cancel = self.statement_token();
-                self.session.entry().begin_statement(&statement.text, cancel.clone());
+                self.session
+                    .entry()
+                    .begin_statement(&statement.text, cancel.clone());
                 let outcome = self.start(&statement, parameters, &cancel).await?;
                 self.notices();
                 match outcome {
@@ -200,7 +255,9 @@ impl Connection {
         limit: Option<u64>,
     ) -> Result<(), Failure> {
         let text = self.current_query(name);
-        self.session.entry().begin_statement(&text, rows.cancel.clone());
+        self.session
+            .entry()
+            .begin_statement(&text, rows.cancel.clone());
         let sent = self.send_rows(&mut rows, formats, limit).await;
         match sent {
             Ok(Sent::Suspended) => {

@@ -20,11 +20,30 @@ pub(super) struct Frame {
 #[allow(missing_docs)]
 pub(super) enum Message {
     Query(String),
-    Parse { name: String, query: String, types: Vec<u32> },
-    Bind { portal: String, statement: String, formats: Vec<i16>, parameters: Vec<Option<Bytes>>, results: Vec<i16> },
-    Describe { portal: bool, name: String },
-    Execute { portal: String, max_rows: i32 },
-    Close { portal: bool, name: String },
+    Parse {
+        name: String,
+        query: String,
+        types: Vec<u32>,
+    },
+    Bind {
+        portal: String,
+        statement: String,
+        formats: Vec<i16>,
+        parameters: Vec<Option<Bytes>>,
+        results: Vec<i16>,
+    },
+    Describe {
+        portal: bool,
+        name: String,
+    },
+    Execute {
+        portal: String,
+        max_rows: i32,
+    },
+    Close {
+        portal: bool,
+        name: String,
+    },
     Flush,
     Sync,
     Terminate,
@@ -63,7 +82,11 @@ impl Fields {
     }
 
     fn text(&mut self) -> Result<String> {
-        let end = self.body.iter().position(|b| *b == 0).ok_or_else(|| violation("invalid string in message"))?;
+        let end = self
+            .body
+            .iter()
+            .position(|b| *b == 0)
+            .ok_or_else(|| violation("invalid string in message"))?;
         let bytes = self.body.split_to(end);
         self.body.advance(1);
         match std::str::from_utf8(&bytes) {
@@ -94,7 +117,11 @@ impl Fields {
     }
 
     fn end(&self) -> Result<()> {
-        if self.body.is_empty() { Ok(()) } else { Err(violation("invalid message format")) }
+        if self.body.is_empty() {
+            Ok(())
+        } else {
+            Err(violation("invalid message format"))
+        }
     }
 
     fn is_portal(&mut self, what: &str) -> Result<bool> {
@@ -108,7 +135,22 @@ impl Fields {
 
 /// Whether PostgreSQL knows a type byte: anything else means that the stream is out of step.
 pub(super) fn is_known(tag: u8) -> bool {
-    matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'F' | b'd' | b'c' | b'f' | b'p')
+    matches!(
+        tag,
+        b'Q' | b'P'
+            | b'B'
+            | b'D'
+            | b'E'
+            | b'C'
+            | b'H'
+            | b'S'
+            | b'X'
+            | b'F'
+            | b'd'
+            | b'c'
+            | b'f'
+            | b'p'
+    )
 }
 
 /// Whether an error in this message is answered and the rest discarded until Sync.
@@ -127,7 +169,9 @@ pub(super) fn decode(frame: Frame) -> Result<Message> {
             if fields.body.len() < usize::from(count) * 4 {
                 return Err(Fields::short());
             }
-            let types = (0..count).map(|_| fields.i32().map(|oid| oid as u32)).collect::<Result<_>>()?;
+            let types = (0..count)
+                .map(|_| fields.i32().map(|oid| oid as u32))
+                .collect::<Result<_>>()?;
             Message::Parse { name, query, types }
         }
         b'B' => {
@@ -148,11 +192,26 @@ pub(super) fn decode(frame: Frame) -> Result<Message> {
                 });
             }
             let results = fields.codes()?;
-            Message::Bind { portal, statement, formats, parameters, results }
+            Message::Bind {
+                portal,
+                statement,
+                formats,
+                parameters,
+                results,
+            }
         }
-        b'D' => Message::Describe { portal: fields.is_portal("DESCRIBE")?, name: fields.text()? },
-        b'E' => Message::Execute { portal: fields.text()?, max_rows: fields.i32()? },
-        b'C' => Message::Close { portal: fields.is_portal("CLOSE")?, name: fields.text()? },
+        b'D' => Message::Describe {
+            portal: fields.is_portal("DESCRIBE")?,
+            name: fields.text()?,
+        },
+        b'E' => Message::Execute {
+            portal: fields.text()?,
+            max_rows: fields.i32()?,
+        },
+        b'C' => Message::Close {
+            portal: fields.is_portal("CLOSE")?,
+            name: fields.text()?,
+        },
         b'H' => Message::Flush,
         b'S' => Message::Sync,
         b'X' => Message::Terminate,
@@ -180,7 +239,12 @@ mod tests {
 
     #[test]
     fn lies_about_counts_are_refused() {
-        let bind = |body: &'static [u8]| decode(Frame { tag: b'B', body: Bytes::from_static(body) });
+        let bind = |body: &'static [u8]| {
+            decode(Frame {
+                tag: b'B',
+                body: Bytes::from_static(body),
+            })
+        };
         assert!(bind(b"\0\0\0\0\xff\xff").is_err());
         assert!(bind(b"\0\0\0\0\0\x01\x7f\xff\xff\xff\0\0").is_err());
         assert!(bind(b"\0\0\0\0\0\x01\xff\xff\xff\xff\0\0").is_ok());

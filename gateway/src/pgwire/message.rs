@@ -3,7 +3,8 @@
 
 use bytes::BytesMut;
 use pgwire::messages::response::{
-    CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery, TransactionStatus,
+    CommandComplete, EmptyQueryResponse, ErrorResponse, NoticeResponse, ReadyForQuery,
+    TransactionStatus,
 };
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion, ParameterStatus};
 use sluice_spi::{Error, SqlState};
@@ -88,7 +89,10 @@ pub(super) fn ready(out: &mut Vec<u8>, transaction: Transaction) {
 
 /// ParameterStatus.
 pub(super) fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
-    put(out, &ParameterStatus::new(name.to_owned(), value.to_owned()));
+    put(
+        out,
+        &ParameterStatus::new(name.to_owned(), value.to_owned()),
+    );
 }
 
 /// AuthenticationOk, AuthenticationSASL and its steps.
@@ -146,10 +150,16 @@ pub(super) fn bare(out: &mut Vec<u8>, tag: u8) {
 
 /// 57014, in PostgreSQL's words.
 pub(super) fn canceled() -> Error {
-    Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    Error::new(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
 }
 
 /// 57P01, in PostgreSQL's words.
 pub(super) fn shut_down() -> Error {
-    Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+    Error::new(
+        SqlState::ADMIN_SHUTDOWN,
+        "terminating connection due to administrator command",
+    )
 }

@@ -105,7 +105,12 @@ pub async fn serve(
     let grace = config.shutdown_grace;
     let places = Arc::new(Semaphore::new(config.max_connections));
     let sockets = Arc::new(Semaphore::new(config.max_connections + SPARE_CONNECTIONS));
-    let front = Arc::new(Front { config, engine, sessions, places });
+    let front = Arc::new(Front {
+        config,
+        engine,
+        sessions,
+        places,
+    });
     let kill = CancellationToken::new();
     let _kill_on_drop = kill.clone().drop_guard();
     let mut connections = JoinSet::new();
@@ -119,7 +124,9 @@ pub async fn serve(
         match accepted {
             Ok((stream, address)) => {
                 // Beyond all spare places nobody can even be told; the socket is closed.
-                let Ok(socket) = Arc::clone(&sockets).try_acquire_owned() else { continue };
+                let Ok(socket) = Arc::clone(&sockets).try_acquire_owned() else {
+                    continue;
+                };
                 let (front, shutdown, kill) = (Arc::clone(&front), shutdown.clone(), kill.clone());
                 connections.spawn(async move {
                     let _socket = socket;
@@ -135,9 +142,15 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let drained = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = tokio::time::timeout(grace, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
     if drained.is_err() {
-        tracing::warn!(sessions = connections.len(), "the grace is over: ending the statements that still run");
+        tracing::warn!(
+            sessions = connections.len(),
+            "the grace is over: ending the statements that still run"
+        );
         kill.cancel();
         // Each connection has its own bound on its last words.
         let _ = tokio::time::timeout(REFUSAL_PATIENCE * 2, async {
@@ -160,14 +173,20 @@ pub(crate) async fn serve_stream<S>(
 {
     let starting = startup::start(stream, address, direct_tls, front, shutdown, kill);
     // A login that takes too long is dropped without a word, as in PostgreSQL.
-    let Ok(started) = tokio::time::timeout(front.config.login_timeout, starting).await else { return };
+    let Ok(started) = tokio::time::timeout(front.config.login_timeout, starting).await else {
+        return;
+    };
     match started {
         Started::Session(connection, guard, _place) => {
             connection.run().await;
             drop(guard);
         }
         Started::Refused(wire, error) => {
-            tracing::info!(code = error.code.code(), ?address, "connection refused: {error}");
+            tracing::info!(
+                code = error.code.code(),
+                ?address,
+                "connection refused: {error}"
+            );
             refuse(wire, &error, REFUSAL_PATIENCE).await;
         }
         Started::Over => {}
@@ -177,7 +196,9 @@ pub(crate) async fn serve_stream<S>(
 /// Small answers must not wait for more, and a vanished client must be noticed.
 fn prepare_socket(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
     let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 

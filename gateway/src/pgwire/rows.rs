@@ -66,8 +66,12 @@ impl Pump {
                     let encoder = Arc::clone(&encoder);
                     async move {
                         let batch = part?;
-                        let task = AbortOnDropHandle::new(tokio::spawn(async move { encode(&encoder, &batch) }));
-                        task.await.map_err(|error| Error::internal(format!("an encoder failed: {error}")))?
+                        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+                            encode(&encoder, &batch)
+                        }));
+                        task.await.map_err(|error| {
+                            Error::internal(format!("an encoder failed: {error}"))
+                        })?
                     }
                 })
                 .buffered(ENCODERS);
@@ -79,7 +83,10 @@ impl Pump {
                 }
             }
         });
-        Pump { pieces, _task: AbortOnDropHandle::new(task) }
+        Pump {
+            pieces,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     /// The next piece; `None` at the end.
@@ -96,11 +103,18 @@ fn put_back(source: &mut RowSource, batch: &RecordBatch, from: usize) {
 fn encode(encoder: &RowEncoder, batch: &RecordBatch) -> Result<Piece> {
     let mut bytes = Vec::with_capacity(batch_bytes(batch).saturating_mul(2).min(4 * PIECE_BYTES));
     encoder.encode(batch, &mut bytes)?;
-    Ok(Piece { bytes, rows: batch.num_rows() as u64 })
+    Ok(Piece {
+        bytes,
+        rows: batch.num_rows() as u64,
+    })
 }
 
 fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+    batch
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+        .sum()
 }
 
 /// How many of a batch's rows make a piece.

@@ -48,7 +48,9 @@ impl Connection {
         let statement = self.prepare(Some(parsed), own, &[], false, cancel).await?;
         if !statement.parameters.is_empty() {
             let message = format!("there is no parameter ${}", statement.parameters.len());
-            return Err(sluice_spi::Error::new(sluice_spi::SqlState::UNDEFINED_PARAMETER, message).into());
+            return Err(
+                sluice_spi::Error::new(sluice_spi::SqlState::UNDEFINED_PARAMETER, message).into(),
+            );
         }
         let outcome = self.start(&statement, Vec::new(), cancel).await?;
         self.notices();
@@ -58,11 +60,16 @@ impl Connection {
             Outcome::Rows(mut rows) => {
                 // A cursor's own token governs its query; a cancel of this statement must reach it too.
                 if rows.cursor.is_some() {
-                    self.session.entry().begin_statement(text, rows.cancel.clone());
+                    self.session
+                        .entry()
+                        .begin_statement(text, rows.cancel.clone());
                 }
                 if !rows.discard {
                     let formats = self.fetch_formats(&rows, &[]);
-                    message::row_description(&mut self.wire.out, &describe(rows.source.schema(), &formats));
+                    message::row_description(
+                        &mut self.wire.out,
+                        &describe(rows.source.schema(), &formats),
+                    );
                 }
                 let sent = self.send_rows(&mut rows, &[], None).await;
                 let (verb, is_fetch) = (rows.verb, rows.cursor.is_some());

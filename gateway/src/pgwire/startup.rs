@@ -31,7 +31,11 @@ const PROTOCOL_3_2: u32 = PROTOCOL_3 | 2;
 /// What came of a connection's beginning.
 pub(super) enum Started {
     /// A session; the guard keeps its place in the registry.
-    Session(Box<Connection>, SessionGuard, tokio::sync::OwnedSemaphorePermit),
+    Session(
+        Box<Connection>,
+        SessionGuard,
+        tokio::sync::OwnedSemaphorePermit,
+    ),
     /// Nothing more to do: a cancel request, or a client that left.
     Over,
     /// Refused: the client is told why.
@@ -75,7 +79,13 @@ where
     match log_in(&mut wire, request, address, tls, front, shutdown, kill).await {
         Ok((session, guard, permit)) => {
             let engine = Arc::clone(&front.engine);
-            let connection = Connection::new(wire, session, engine, shutdown.clone(), config.max_message_bytes);
+            let connection = Connection::new(
+                wire,
+                session,
+                engine,
+                shutdown.clone(),
+                config.max_message_bytes,
+            );
             Started::Session(Box::new(connection), guard, permit)
         }
         Err(auth::Failed::Gone) => Started::Over,
@@ -84,12 +94,18 @@ where
 }
 
 /// Answers SSLRequest and GSSENCRequest until something else comes.
-async fn negotiate<S>(stream: S, direct_tls: bool, config: &FrontConfig) -> Result<(Wire, bool), Option<(Wire, Error)>>
+async fn negotiate<S>(
+    stream: S,
+    direct_tls: bool,
+    config: &FrontConfig,
+) -> Result<(Wire, bool), Option<(Wire, Error)>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     if direct_tls {
-        let Some(tls) = &config.tls else { return Err(None) };
+        let Some(tls) = &config.tls else {
+            return Err(None);
+        };
         let stream = tls.acceptor.accept(stream).await.map_err(|_| None)?;
         if stream.get_ref().1.alpn_protocol() != Some(b"postgresql") {
             return Err(None);
@@ -115,7 +131,10 @@ where
                 return Ok((wire, false));
             }
         };
-        if tokio::io::AsyncWriteExt::write_all(&mut stream, &[answer]).await.is_err() {
+        if tokio::io::AsyncWriteExt::write_all(&mut stream, &[answer])
+            .await
+            .is_err()
+        {
             return Err(None);
         }
         if answer == b'S'
@@ -125,7 +144,10 @@ where
             return Ok((plain(stream), true));
         }
     }
-    Err(Some((plain(stream), violation("too many requests for encryption"))))
+    Err(Some((
+        plain(stream),
+        violation("too many requests for encryption"),
+    )))
 }
 
 fn plain<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S) -> Wire {
@@ -154,7 +176,9 @@ fn read_request(mut packet: BytesMut, front: &Front) -> Result<Option<Request>, 
         ));
     }
     let invalid = || violation("invalid startup packet layout: expected terminator as last byte");
-    let Some((0, body)) = packet.split_last() else { return Err(invalid()) };
+    let Some((0, body)) = packet.split_last() else {
+        return Err(invalid());
+    };
     let mut words = body.split(|byte| *byte == 0);
     let mut parameters = Vec::new();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| invalid());
@@ -165,7 +189,10 @@ fn read_request(mut packet: BytesMut, front: &Front) -> Result<Option<Request>, 
         let value = words.next().ok_or_else(invalid)?;
         parameters.push((text(name)?, text(value)?));
     }
-    Ok(Some(Request { version, parameters }))
+    Ok(Some(Request {
+        version,
+        parameters,
+    }))
 }
 
 async fn log_in(
@@ -188,7 +215,9 @@ async fn log_in(
             "database" => database = value,
             "replication" => {
                 if !matches!(value.as_str(), "false" | "off" | "no" | "0") {
-                    return Err(Error::unsupported("replication connections are not supported").into());
+                    return Err(
+                        Error::unsupported("replication connections are not supported").into(),
+                    );
                 }
             }
             "options" => options.extend(parse_options(&value)?),
@@ -204,20 +233,35 @@ async fn log_in(
         database.clone_from(&user);
     }
     if request.version > PROTOCOL_3_2 || !unknown.is_empty() {
-        message::negotiate(&mut wire.out, request.version.min(PROTOCOL_3_2) as i32, unknown);
+        message::negotiate(
+            &mut wire.out,
+            request.version.min(PROTOCOL_3_2) as i32,
+            unknown,
+        );
     }
     if shutdown.is_cancelled() {
-        return Err(Error::new(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down").into());
+        return Err(Error::new(
+            SqlState::CANNOT_CONNECT_NOW,
+            "the database system is shutting down",
+        )
+        .into());
     }
     // Places are counted after the startup packet, so that a cancel request always finds one.
     let permit = Arc::clone(&front.places).try_acquire_owned().map_err(|_| {
-        auth::Failed::Refused(Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"))
+        auth::Failed::Refused(Error::new(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        ))
     })?;
     match &config.auth {
         Auth::TrustLoopback => {
             if address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
                 let host = address.map(|a| a.ip().to_string()).unwrap_or_default();
-                let encryption = if tls { "SSL encryption" } else { "no encryption" };
+                let encryption = if tls {
+                    "SSL encryption"
+                } else {
+                    "no encryption"
+                };
                 let message = format!(
                     "no pg_hba.conf entry for host \"{host}\", user \"{user}\", database \"{database}\", {encryption}"
                 );
@@ -248,7 +292,11 @@ async fn log_in(
 
     message::authentication(&mut wire.out, &Authentication::Ok);
     // Protocol 3.2 has room for longer secrets.
-    let secret_bytes = if request.version >= PROTOCOL_3_2 { 32 } else { 4 };
+    let secret_bytes = if request.version >= PROTOCOL_3_2 {
+        32
+    } else {
+        4
+    };
     let secret = rand::random::<[u8; 32]>()[..secret_bytes].to_vec();
     let guard = front.sessions.enter(NewSession {
         user: user.into(),
@@ -299,12 +347,22 @@ fn parse_options(text: &str) -> Result<Vec<(String, String)>, Error> {
         let setting = if word == "-c" {
             words.next()
         } else {
-            word.strip_prefix("--").or_else(|| word.strip_prefix("-c")).map(str::to_owned)
+            word.strip_prefix("--")
+                .or_else(|| word.strip_prefix("-c"))
+                .map(str::to_owned)
         };
-        let invalid = || violation(format!("invalid command-line argument for server process: {word}"));
+        let invalid = || {
+            violation(format!(
+                "invalid command-line argument for server process: {word}"
+            ))
+        };
         let setting = setting.ok_or_else(invalid)?;
         let (name, value) = setting.split_once('=').ok_or_else(invalid)?;
-        let name = if word.starts_with("--") { name.replace('-', "_") } else { name.to_owned() };
+        let name = if word.starts_with("--") {
+            name.replace('-', "_")
+        } else {
+            name.to_owned()
+        };
         found.push((name, value.to_owned()));
     }
     Ok(found)
@@ -322,9 +380,20 @@ mod tests {
 
     #[test]
     fn options_are_split_as_postgresql_splits_them() {
-        let options = parse_options("-c search_path=a,b\\ c  --statement-timeout=5s -cwork_mem=1MB").unwrap();
-        let pairs: Vec<(&str, &str)> = options.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        assert_eq!(pairs, [("search_path", "a,b c"), ("statement_timeout", "5s"), ("work_mem", "1MB")]);
+        let options =
+            parse_options("-c search_path=a,b\\ c  --statement-timeout=5s -cwork_mem=1MB").unwrap();
+        let pairs: Vec<(&str, &str)> = options
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("search_path", "a,b c"),
+                ("statement_timeout", "5s"),
+                ("work_mem", "1MB")
+            ]
+        );
         assert!(parse_options("-x").is_err());
     }
 }

@@ -15,7 +15,8 @@ use super::types::{PgType, field_for_name, oid};
 use super::wire::FLUSH_BYTES;
 use crate::engine::{Execution, Prepared};
 use crate::session::{
-    Action, Body, Count, Parsed, Portal, PortalState, PreparedStatement, Ran, RowSource, Rows, Utility, forward_only,
+    Action, Body, Count, Parsed, Portal, PortalState, PreparedStatement, Ran, RowSource, Rows,
+    Utility, forward_only,
 };
 
 /// What a statement gave.
@@ -54,34 +55,63 @@ impl Connection {
         let offset = parsed.as_ref().map_or(0, |parsed| parsed.offset);
         let (action, prepared) = match parsed {
             None => (Action::Empty, None),
-            Some(Parsed { body: Body::Sql(statement), text, .. }) => {
+            Some(Parsed {
+                body: Body::Sql(statement),
+                text,
+                ..
+            }) => {
                 let prepared = self.plan(&statement, &text, offset, types, cancel).await?;
                 (Action::Query(Arc::clone(&prepared)), Some(prepared))
             }
-            Some(Parsed { body: Body::Utility(utility), .. }) => match utility.as_ref() {
+            Some(Parsed {
+                body: Body::Utility(utility),
+                ..
+            }) => match utility.as_ref() {
                 Utility::Declare { query, .. } => {
                     let Body::Sql(statement) = &query.body else {
                         return Err(Error::internal("DECLARE without a query").into());
                     };
-                    let prepared = self.plan(statement, &query.text, query.offset, types, cancel).await?;
+                    let prepared = self
+                        .plan(statement, &query.text, query.offset, types, cancel)
+                        .await?;
                     let parameters = Arc::clone(&prepared);
-                    (Action::Declare(Arc::from(utility), prepared), Some(parameters))
+                    (
+                        Action::Declare(Arc::from(utility), prepared),
+                        Some(parameters),
+                    )
                 }
                 _ => (Action::Utility(Arc::from(utility)), None),
             },
         };
-        let parameters: Vec<FieldRef> = prepared.as_ref().map(|p| p.parameters().to_vec()).unwrap_or_default();
+        let parameters: Vec<FieldRef> = prepared
+            .as_ref()
+            .map(|p| p.parameters().to_vec())
+            .unwrap_or_default();
         let wire = parameters
             .iter()
             .enumerate()
-            .map(|(index, field)| types.get(index).cloned().flatten().unwrap_or_else(|| Arc::clone(field)))
+            .map(|(index, field)| {
+                types
+                    .get(index)
+                    .cloned()
+                    .flatten()
+                    .unwrap_or_else(|| Arc::clone(field))
+            })
             .collect();
         let output = match &action {
             Action::Query(prepared) => prepared.output().cloned(),
             Action::Utility(utility) => self.session.utility_output(utility),
             Action::Empty | Action::Declare(..) => None,
         };
-        Ok(PreparedStatement { text, offset, action, parameters, wire, output, from_sql })
+        Ok(PreparedStatement {
+            text,
+            offset,
+            action,
+            parameters,
+            wire,
+            output,
+            from_sql,
+        })
     }
 
     async fn plan(
@@ -93,10 +123,13 @@ impl Connection {
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Prepared>, Failure> {
         if self.session.transaction() == crate::session::Transaction::Failed {
-            self.session.check_not_failed(&Action::Utility(Arc::new(Utility::ShowAll)))?;
+            self.session
+                .check_not_failed(&Action::Utility(Arc::new(Utility::ShowAll)))?;
         }
         let (engine, view) = (Arc::clone(&self.engine), self.session.view());
-        let planned = self.watched(cancel, engine.prepare(&view, statement, text, types)).await;
+        let planned = self
+            .watched(cancel, engine.prepare(&view, statement, text, types))
+            .await;
         planned.map_err(|failure| placed(failure, offset))
     }
 
@@ -115,14 +148,23 @@ impl Connection {
                 started.map_err(|failure| placed(failure, statement.offset))
             }
             Action::Declare(utility, prepared) => {
-                self.declare(utility, prepared, parameters, statement, cancel).await
+                self.declare(utility, prepared, parameters, statement, cancel)
+                    .await
             }
             Action::Utility(utility) => match utility.as_ref() {
-                Utility::Prepare { name, types, statement } => self.prepare_sql(name, types, statement, cancel).await,
+                Utility::Prepare {
+                    name,
+                    types,
+                    statement,
+                } => self.prepare_sql(name, types, statement, cancel).await,
                 Utility::Execute { name, arguments } => {
                     self.execute_sql(name, arguments.as_deref(), cancel).await
                 }
-                Utility::Fetch { name, count, discard } => self.fetch(name, *count, *discard),
+                Utility::Fetch {
+                    name,
+                    count,
+                    discard,
+                } => self.fetch(name, *count, *discard),
                 utility => {
                     let ran = self.session.run(utility)?;
                     Ok(match ran {
@@ -163,11 +205,17 @@ impl Connection {
         self.session.check_new_statement(name)?;
         let mut fields = Vec::with_capacity(types.len());
         for spelled in types {
-            let unknown = || Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{spelled}\" does not exist"));
+            let unknown = || {
+                Error::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("type \"{spelled}\" does not exist"),
+                )
+            };
             fields.push(Some(field_for_name(spelled).ok_or_else(unknown)?));
         }
         let text = Arc::from(parsed.text.as_str());
-        let statement = Box::pin(self.prepare(Some(parsed.clone()), text, &fields, true, cancel)).await?;
+        let statement =
+            Box::pin(self.prepare(Some(parsed.clone()), text, &fields, true, cancel)).await?;
         self.session.keep_statement(name.to_owned(), statement)?;
         Ok(Outcome::Done("PREPARE".to_owned()))
     }
@@ -184,20 +232,39 @@ impl Connection {
         if let Some(arguments) = arguments {
             let text = format!("SELECT {arguments}");
             let parsed = crate::session::parse(&text)?;
-            let Some(Parsed { body: Body::Sql(select), .. }) = parsed.into_iter().next() else {
-                return Err(Error::new(SqlState::SYNTAX_ERROR, "syntax error in the arguments of EXECUTE").into());
+            let Some(Parsed {
+                body: Body::Sql(select),
+                ..
+            }) = parsed.into_iter().next()
+            else {
+                return Err(Error::new(
+                    SqlState::SYNTAX_ERROR,
+                    "syntax error in the arguments of EXECUTE",
+                )
+                .into());
             };
             // Positions would be in a text that the client never wrote.
             let unplaced = |failure| match failure {
-                Failure::Statement(Error { position: Some(_), .. }) => {
-                    let Failure::Statement(mut error) = failure else { return failure };
+                Failure::Statement(Error {
+                    position: Some(_), ..
+                }) => {
+                    let Failure::Statement(mut error) = failure else {
+                        return failure;
+                    };
                     error.position = None;
                     Failure::Statement(error)
                 }
                 other => other,
             };
-            let prepared = self.plan(&select, &text, 0, &[], cancel).await.map_err(unplaced)?;
-            let Outcome::Rows(mut row) = self.start_query(&prepared, Vec::new(), cancel).await.map_err(unplaced)? else {
+            let prepared = self
+                .plan(&select, &text, 0, &[], cancel)
+                .await
+                .map_err(unplaced)?;
+            let Outcome::Rows(mut row) = self
+                .start_query(&prepared, Vec::new(), cancel)
+                .await
+                .map_err(unplaced)?
+            else {
                 return Err(Error::internal("the arguments of EXECUTE gave no row").into());
             };
             if let Some(batch) = self.pull(cancel, &mut row.source, 1).await? {
@@ -209,14 +276,23 @@ impl Connection {
         }
         if values.len() != statement.parameters.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
-            let detail = format!("Expected {} parameters but got {}.", statement.parameters.len(), values.len());
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message).with_detail(detail).into());
+            let detail = format!(
+                "Expected {} parameters but got {}.",
+                statement.parameters.len(),
+                values.len()
+            );
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message)
+                .with_detail(detail)
+                .into());
         }
         let mut parameters = Vec::with_capacity(values.len());
         for (index, (value, field)) in values.into_iter().zip(&statement.parameters).enumerate() {
             let cast = value.cast_to(field.data_type()).map_err(|_| {
                 let wanted = super::types::type_name(PgType::of_field(field).oid);
-                let message = format!("parameter ${} cannot be coerced to the expected type {wanted}", index + 1);
+                let message = format!(
+                    "parameter ${} cannot be coerced to the expected type {wanted}",
+                    index + 1
+                );
                 Error::new(SqlState::DATATYPE_MISMATCH, message)
             })?;
             parameters.push(cast);
@@ -235,7 +311,10 @@ impl Connection {
         statement: &PreparedStatement,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
-        let Utility::Declare { name, hold, binary, .. } = utility else {
+        let Utility::Declare {
+            name, hold, binary, ..
+        } = utility
+        else {
             return Err(Error::internal("DECLARE without a name").into());
         };
         self.session.check_new_cursor(name, *hold)?;
@@ -250,7 +329,11 @@ impl Connection {
             }
         };
         let Outcome::Rows(rows) = started? else {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, "DECLARE CURSOR needs a query that returns rows").into());
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "DECLARE CURSOR needs a query that returns rows",
+            )
+            .into());
         };
         let cursor = PreparedStatement {
             text: Arc::clone(&statement.text),
@@ -287,7 +370,14 @@ impl Connection {
                 let schema = Arc::clone(rows.source.schema());
                 let source = std::mem::replace(&mut rows.source, RowSource::ended(schema));
                 let cancel = rows.cancel.clone();
-                let rows = Rows { source, verb, cancel, cursor: Some(name.to_owned()), limit, discard };
+                let rows = Rows {
+                    source,
+                    verb,
+                    cancel,
+                    cursor: Some(name.to_owned()),
+                    limit,
+                    discard,
+                };
                 Ok(Outcome::Rows(Box::new(rows)))
             }
             PortalState::Finished => Ok(Outcome::Done(format!("{verb} 0"))),
@@ -301,9 +391,14 @@ impl Connection {
 
     /// The formats of a `FETCH`: a binary cursor's rows are binary, whatever the message says.
     pub(super) fn fetch_formats(&mut self, rows: &Rows, formats: &[Format]) -> Vec<Format> {
-        let cursor = rows.cursor.as_deref().and_then(|name| self.session.cursor_mut(name).ok());
+        let cursor = rows
+            .cursor
+            .as_deref()
+            .and_then(|name| self.session.cursor_mut(name).ok());
         match cursor {
-            Some(portal) if portal.is_cursor && portal.binary.first() == Some(&true) => vec![Format::Binary],
+            Some(portal) if portal.is_cursor && portal.binary.first() == Some(&true) => {
+                vec![Format::Binary]
+            }
             _ => formats.to_vec(),
         }
     }
@@ -330,7 +425,11 @@ impl Connection {
             };
             if most == Some(0) {
                 let more = rows.limit != Some(0);
-                return Ok(if more { Sent::Suspended } else { Sent::All(sent) });
+                return Ok(if more {
+                    Sent::Suspended
+                } else {
+                    Sent::All(sent)
+                });
             }
             if rows.discard {
                 most = most.or(Some(u64::MAX));
@@ -368,13 +467,21 @@ impl Connection {
     }
 
     /// Sends all that is left through the pipeline of tasks.
-    async fn pump_rows(&mut self, rows: &mut Rows, encoder: Arc<RowEncoder>, sent: u64) -> Result<Sent, Failure> {
+    async fn pump_rows(
+        &mut self,
+        rows: &mut Rows,
+        encoder: Arc<RowEncoder>,
+        sent: u64,
+    ) -> Result<Sent, Failure> {
         let schema = Arc::clone(rows.source.schema());
         let source = std::mem::replace(&mut rows.source, RowSource::ended(schema));
         let cancel = rows.cancel.clone();
         let mut pump = Pump::start(source, encoder);
         let mut sent = sent;
-        while let Some(piece) = self.watched(&cancel, async { pump.next().await.transpose() }).await? {
+        while let Some(piece) = self
+            .watched(&cancel, async { pump.next().await.transpose() })
+            .await?
+        {
             sent += piece.rows;
             self.send_chunk(&piece.bytes).await?;
         }
@@ -383,7 +490,14 @@ impl Connection {
 }
 
 fn rows(source: RowSource, verb: &'static str, cancel: &CancellationToken) -> Rows {
-    Rows { source, verb, cancel: cancel.clone(), cursor: None, limit: None, discard: false }
+    Rows {
+        source,
+        verb,
+        cancel: cancel.clone(),
+        cursor: None,
+        limit: None,
+        discard: false,
+    }
 }
 
 fn count(rows: &mut Rows, sent: &mut u64, taken: usize) {
@@ -407,7 +521,9 @@ fn placed(failure: Failure, offset: u32) -> Failure {
 /// The tag of a statement that gave rows.
 pub(super) fn tag_of(verb: &str, rows: u64) -> String {
     match verb {
-        "SELECT" | "FETCH" | "MOVE" | "UPDATE" | "DELETE" | "MERGE" | "COPY" => format!("{verb} {rows}"),
+        "SELECT" | "FETCH" | "MOVE" | "UPDATE" | "DELETE" | "MERGE" | "COPY" => {
+            format!("{verb} {rows}")
+        }
         "TABLE" | "VALUES" | "WITH" => format!("SELECT {rows}"),
         "INSERT" => format!("INSERT 0 {rows}"),
         _ => verb.to_owned(),

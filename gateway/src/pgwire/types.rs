@@ -59,8 +59,20 @@ struct Builtin {
     length: i16,
 }
 
-const fn builtin(name: &'static str, aliases: &'static [&'static str], oid: u32, array: u32, length: i16) -> Builtin {
-    Builtin { name, aliases, oid, array, length }
+const fn builtin(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    oid: u32,
+    array: u32,
+    length: i16,
+) -> Builtin {
+    Builtin {
+        name,
+        aliases,
+        oid,
+        array,
+        length,
+    }
 }
 
 /// `pg_type`, as far as the encoders speak it.
@@ -81,13 +93,31 @@ const BUILTINS: &[Builtin] = &[
     builtin("oidvector", &[], oid::OIDVECTOR, 1013, -1),
     builtin("json", &[], oid::JSON, 199, -1),
     builtin("real", &["float4"], oid::FLOAT4, 1021, 4),
-    builtin("double precision", &["float8", "float"], oid::FLOAT8, 1022, 8),
+    builtin(
+        "double precision",
+        &["float8", "float"],
+        oid::FLOAT8,
+        1022,
+        8,
+    ),
     builtin("character", &["char", "bpchar"], oid::BPCHAR, 1014, -1),
     builtin("character varying", &["varchar"], oid::VARCHAR, 1015, -1),
     builtin("date", &[], oid::DATE, 1182, 4),
     builtin("time without time zone", &["time"], oid::TIME, 1183, 8),
-    builtin("timestamp without time zone", &["timestamp"], oid::TIMESTAMP, 1115, 8),
-    builtin("timestamp with time zone", &["timestamptz"], oid::TIMESTAMPTZ, 1185, 8),
+    builtin(
+        "timestamp without time zone",
+        &["timestamp"],
+        oid::TIMESTAMP,
+        1115,
+        8,
+    ),
+    builtin(
+        "timestamp with time zone",
+        &["timestamptz"],
+        oid::TIMESTAMPTZ,
+        1185,
+        8,
+    ),
     builtin("interval", &[], oid::INTERVAL, 1187, 16),
     builtin("numeric", &["decimal"], oid::NUMERIC, 1231, -1),
     builtin("regprocedure", &[], oid::REGPROCEDURE, 2207, 4),
@@ -125,7 +155,11 @@ pub struct PgType {
 
 impl PgType {
     const fn plain(oid: u32, length: i16) -> Self {
-        PgType { oid, length, modifier: -1 }
+        PgType {
+            oid,
+            length,
+            modifier: -1,
+        }
     }
 
     /// The type of a field: its tag if the encoders can honour it, else its Arrow type's.
@@ -140,13 +174,19 @@ impl PgType {
 
     /// The id of the array over this type; `text[]` where there is none.
     pub fn array_oid(self) -> u32 {
-        BUILTINS.iter().find(|b| b.oid == self.oid && b.array != 0).map_or(1009, |b| b.array)
+        BUILTINS
+            .iter()
+            .find(|b| b.oid == self.oid && b.array != 0)
+            .map_or(1009, |b| b.array)
     }
 }
 
 /// The element type of an array type's id.
 pub fn element_oid(array: u32) -> Option<u32> {
-    BUILTINS.iter().find(|b| b.array == array && array != 0).map(|b| b.oid)
+    BUILTINS
+        .iter()
+        .find(|b| b.array == array && array != 0)
+        .map(|b| b.oid)
 }
 
 /// How `format_type` spells a built-in type, for messages.
@@ -156,22 +196,35 @@ pub fn type_name(oid: u32) -> String {
     }
     match element_oid(oid) {
         Some(element) => format!("{}[]", type_name(element)),
-        None => TEXT_ALIASES.iter().find(|(o, _)| *o == oid).map_or("text", |(_, name)| name).to_owned(),
+        None => TEXT_ALIASES
+            .iter()
+            .find(|(o, _)| *o == oid)
+            .map_or("text", |(_, name)| name)
+            .to_owned(),
     }
 }
 
 /// `character varying(10)` → (`character varying`, `[10]`); the modifier may stand inside of the name.
 fn split_modifier(name: &str) -> (String, Vec<i32>) {
-    let Some((head, rest)) = name.split_once('(') else { return (name.trim().to_lowercase(), Vec::new()) };
-    let Some((inner, tail)) = rest.split_once(')') else { return (name.trim().to_lowercase(), Vec::new()) };
-    let numbers = inner.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+    let Some((head, rest)) = name.split_once('(') else {
+        return (name.trim().to_lowercase(), Vec::new());
+    };
+    let Some((inner, tail)) = rest.split_once(')') else {
+        return (name.trim().to_lowercase(), Vec::new());
+    };
+    let numbers = inner
+        .split(',')
+        .filter_map(|n| n.trim().parse().ok())
+        .collect();
     let base = format!("{} {}", head.trim(), tail.trim());
     (base.trim().to_lowercase(), numbers)
 }
 
 fn find_name(base: &str) -> Option<&'static Builtin> {
     let base = base.strip_prefix("pg_catalog.").unwrap_or(base);
-    BUILTINS.iter().find(|b| b.name == base || b.aliases.contains(&base))
+    BUILTINS
+        .iter()
+        .find(|b| b.name == base || b.aliases.contains(&base))
 }
 
 fn modifier_of(oid: u32, numbers: &[i32]) -> i32 {
@@ -198,9 +251,18 @@ fn of_tag(tag: &str, data_type: &DataType) -> Option<PgType> {
         oid::BOOL => matches!(data_type, DataType::Boolean),
         oid::BYTEA => is_bytes(data_type),
         oid::INT2 | oid::INT4 | oid::INT8 => data_type.is_integer(),
-        oid::OID | oid::XID | oid::CID | oid::REGPROC | oid::REGPROCEDURE | oid::REGCLASS | oid::REGTYPE
-        | oid::REGNAMESPACE | oid::REGROLE => data_type.is_integer(),
-        oid::INT2VECTOR | oid::OIDVECTOR => matches!(data_type, DataType::List(item) if item.data_type().is_integer()),
+        oid::OID
+        | oid::XID
+        | oid::CID
+        | oid::REGPROC
+        | oid::REGPROCEDURE
+        | oid::REGCLASS
+        | oid::REGTYPE
+        | oid::REGNAMESPACE
+        | oid::REGROLE => data_type.is_integer(),
+        oid::INT2VECTOR | oid::OIDVECTOR => {
+            matches!(data_type, DataType::List(item) if item.data_type().is_integer())
+        }
         oid::FLOAT4 | oid::FLOAT8 => data_type.is_floating(),
         oid::NUMERIC => is_decimal(data_type) || matches!(data_type, DataType::UInt64),
         oid::UUID => is_string(data_type) || matches!(data_type, DataType::FixedSizeBinary(16)),
@@ -210,7 +272,11 @@ fn of_tag(tag: &str, data_type: &DataType) -> Option<PgType> {
         oid::VOID => true,
         _ => is_string(data_type),
     };
-    fits.then(|| PgType { oid: found.oid, length: found.length, modifier: modifier_of(found.oid, &numbers) })
+    fits.then(|| PgType {
+        oid: found.oid,
+        length: found.length,
+        modifier: modifier_of(found.oid, &numbers),
+    })
 }
 
 fn is_string(data_type: &DataType) -> bool {
@@ -225,14 +291,20 @@ fn is_string(data_type: &DataType) -> bool {
 fn is_bytes(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+        DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_)
     )
 }
 
 fn is_decimal(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..)
+        DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)
     )
 }
 
@@ -242,15 +314,25 @@ fn of_data_type(data_type: &DataType) -> PgType {
         DataType::Int8 | DataType::UInt8 | DataType::Int16 => PgType::plain(oid::INT2, 2),
         DataType::UInt16 | DataType::Int32 => PgType::plain(oid::INT4, 4),
         DataType::UInt32 | DataType::Int64 => PgType::plain(oid::INT8, 8),
-        DataType::UInt64 => PgType { oid: oid::NUMERIC, length: -1, modifier: numeric_modifier(20, 0) },
+        DataType::UInt64 => PgType {
+            oid: oid::NUMERIC,
+            length: -1,
+            modifier: numeric_modifier(20, 0),
+        },
         DataType::Float16 | DataType::Float32 => PgType::plain(oid::FLOAT4, 4),
         DataType::Float64 => PgType::plain(oid::FLOAT8, 8),
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            PgType { oid: oid::NUMERIC, length: -1, modifier: numeric_modifier(i32::from(*p), i32::from(*s)) }
-        }
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            PgType::plain(oid::BYTEA, -1)
-        }
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => PgType {
+            oid: oid::NUMERIC,
+            length: -1,
+            modifier: numeric_modifier(i32::from(*p), i32::from(*s)),
+        },
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => PgType::plain(oid::BYTEA, -1),
         DataType::Date32 | DataType::Date64 => PgType::plain(oid::DATE, 4),
         DataType::Time32(_) | DataType::Time64(_) => PgType::plain(oid::TIME, 8),
         DataType::Timestamp(_, None) => PgType::plain(oid::TIMESTAMP, 8),
@@ -261,10 +343,14 @@ fn of_data_type(data_type: &DataType) -> PgType {
         | DataType::FixedSizeList(item, _)
         | DataType::ListView(item)
         | DataType::LargeListView(item) => PgType::plain(array_of(item), -1),
-        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => PgType::plain(oid::JSONB, -1),
+        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => {
+            PgType::plain(oid::JSONB, -1)
+        }
         DataType::Dictionary(_, values) => of_data_type(values),
         DataType::RunEndEncoded(_, values) => PgType::of_field(values),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => PgType::plain(oid::TEXT, -1),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => {
+            PgType::plain(oid::TEXT, -1)
+        }
     }
 }
 
@@ -285,7 +371,11 @@ fn array_of(item: &Field) -> u32 {
 pub fn field_for_oid(type_oid: u32) -> Option<FieldRef> {
     if let Some(element) = element_oid(type_oid) {
         let item = field_for_oid(element)?.as_ref().clone().with_name("item");
-        return Some(Arc::new(Field::new("", DataType::List(Arc::new(item)), true)));
+        return Some(Arc::new(Field::new(
+            "",
+            DataType::List(Arc::new(item)),
+            true,
+        )));
     }
     if let Some((_, name)) = TEXT_ALIASES.iter().find(|(o, _)| *o == type_oid) {
         return Some(Arc::new(types::tagged("", DataType::Utf8, true, *name)));
@@ -300,17 +390,29 @@ pub fn field_for_oid(type_oid: u32) -> Option<FieldRef> {
         oid::INT4 => plain(DataType::Int32),
         oid::INT8 => plain(DataType::Int64),
         oid::TEXT => plain(DataType::Utf8),
-        oid::OID | oid::XID | oid::CID | oid::REGPROC | oid::REGPROCEDURE | oid::REGCLASS | oid::REGTYPE
-        | oid::REGNAMESPACE | oid::REGROLE => tagged(DataType::Int64),
-        oid::INT2VECTOR | oid::OIDVECTOR => {
-            tagged(DataType::List(Arc::new(Field::new("item", DataType::Int64, true))))
-        }
+        oid::OID
+        | oid::XID
+        | oid::CID
+        | oid::REGPROC
+        | oid::REGPROCEDURE
+        | oid::REGCLASS
+        | oid::REGTYPE
+        | oid::REGNAMESPACE
+        | oid::REGROLE => tagged(DataType::Int64),
+        oid::INT2VECTOR | oid::OIDVECTOR => tagged(DataType::List(Arc::new(Field::new(
+            "item",
+            DataType::Int64,
+            true,
+        )))),
         oid::FLOAT4 => plain(DataType::Float32),
         oid::FLOAT8 => plain(DataType::Float64),
         oid::DATE => plain(DataType::Date32),
         oid::TIME => plain(DataType::Time64(TimeUnit::Microsecond)),
         oid::TIMESTAMP => plain(DataType::Timestamp(TimeUnit::Microsecond, None)),
-        oid::TIMESTAMPTZ => plain(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        oid::TIMESTAMPTZ => plain(DataType::Timestamp(
+            TimeUnit::Microsecond,
+            Some("UTC".into()),
+        )),
         oid::INTERVAL => plain(DataType::Interval(IntervalUnit::MonthDayNano)),
         oid::NUMERIC => tagged(DataType::Decimal256(NUMERIC_PRECISION, NUMERIC_SCALE)),
         oid::VOID => return None,
@@ -323,7 +425,11 @@ pub fn field_for_name(name: &str) -> Option<FieldRef> {
     let name = name.trim();
     if let Some(element) = name.strip_suffix("[]") {
         let item = field_for_name(element)?.as_ref().clone().with_name("item");
-        return Some(Arc::new(Field::new("", DataType::List(Arc::new(item)), true)));
+        return Some(Arc::new(Field::new(
+            "",
+            DataType::List(Arc::new(item)),
+            true,
+        )));
     }
     let (base, numbers) = split_modifier(name);
     let Some(found) = find_name(&base) else {
@@ -332,7 +438,9 @@ pub fn field_for_name(name: &str) -> Option<FieldRef> {
     };
     match (found.oid, numbers.as_slice()) {
         (oid::NUMERIC, [precision, rest @ ..]) => {
-            let precision = u8::try_from(*precision).ok().filter(|p| (1..=76).contains(p))?;
+            let precision = u8::try_from(*precision)
+                .ok()
+                .filter(|p| (1..=76).contains(p))?;
             let scale = i8::try_from(rest.first().copied().unwrap_or(0)).ok()?;
             let data_type = if precision <= 38 {
                 DataType::Decimal128(precision, scale)
@@ -341,9 +449,12 @@ pub fn field_for_name(name: &str) -> Option<FieldRef> {
             };
             Some(Arc::new(Field::new("", data_type, true)))
         }
-        (oid::VARCHAR | oid::BPCHAR, [n]) => {
-            Some(Arc::new(types::tagged("", DataType::Utf8, true, format!("{}({n})", found.name))))
-        }
+        (oid::VARCHAR | oid::BPCHAR, [n]) => Some(Arc::new(types::tagged(
+            "",
+            DataType::Utf8,
+            true,
+            format!("{}({n})", found.name),
+        ))),
         _ => field_for_oid(found.oid),
     }
 }
@@ -355,7 +466,14 @@ mod tests {
     #[test]
     fn tags_win_where_they_fit() {
         let varchar = types::tagged("c", DataType::Utf8View, true, "character varying(10)");
-        assert_eq!(PgType::of_field(&varchar), PgType { oid: oid::VARCHAR, length: -1, modifier: 14 });
+        assert_eq!(
+            PgType::of_field(&varchar),
+            PgType {
+                oid: oid::VARCHAR,
+                length: -1,
+                modifier: 14
+            }
+        );
         let mood = types::tagged("c", DataType::Utf8, true, "mood");
         assert_eq!(PgType::of_field(&mood).oid, oid::TEXT);
         let broken = types::tagged("c", DataType::Utf8, true, "integer");
@@ -382,8 +500,14 @@ mod tests {
             assert_eq!(PgType::of_field(&field).oid, found.oid, "{}", found.name);
             assert_eq!(type_name(found.oid), found.name);
         }
-        assert_eq!(field_for_name("timestamp(3) with time zone").map(|f| PgType::of_field(&f).oid), Some(1184));
-        assert_eq!(field_for_name("varchar(3)[]").map(|f| PgType::of_field(&f).oid), Some(1015));
+        assert_eq!(
+            field_for_name("timestamp(3) with time zone").map(|f| PgType::of_field(&f).oid),
+            Some(1184)
+        );
+        assert_eq!(
+            field_for_name("varchar(3)[]").map(|f| PgType::of_field(&f).oid),
+            Some(1015)
+        );
         assert!(field_for_name("nonsense").is_none());
     }
 }

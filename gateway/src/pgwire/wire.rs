@@ -55,7 +55,12 @@ pub(super) struct Wire {
 impl Wire {
     /// Over the two halves of a stream.
     pub(super) fn new(reader: Reader, writer: Writer) -> Self {
-        Wire { reader, writer, input: BytesMut::with_capacity(8 * 1024), out: Vec::with_capacity(8 * 1024) }
+        Wire {
+            reader,
+            writer,
+            input: BytesMut::with_capacity(8 * 1024),
+            out: Vec::with_capacity(8 * 1024),
+        }
     }
 
     /// Whether a whole or partial message waits already.
@@ -77,7 +82,9 @@ impl Wire {
             if let Some(mut head) = self.input.get(..4) {
                 let length = head.get_u32() as usize;
                 if !(8..=max).contains(&length) {
-                    return Err(NoFrame::Garbage(violation("invalid length of startup packet")));
+                    return Err(NoFrame::Garbage(violation(
+                        "invalid length of startup packet",
+                    )));
                 }
                 if self.input.len() >= length {
                     let mut packet = self.input.split_to(length);
@@ -96,12 +103,16 @@ impl Wire {
                 let tag = head.get_u8();
                 let length = head.get_u32() as usize;
                 if !is_known(tag) {
-                    return Err(NoFrame::Garbage(violation(format!("invalid frontend message type {tag}"))));
+                    return Err(NoFrame::Garbage(violation(format!(
+                        "invalid frontend message type {tag}"
+                    ))));
                 }
                 if length < 4 || length > max {
-                    return Err(NoFrame::Garbage(violation("invalid message length").with_detail(format!(
-                        "The message claims {length} bytes; at most {max} are accepted."
-                    ))));
+                    return Err(NoFrame::Garbage(
+                        violation("invalid message length").with_detail(format!(
+                            "The message claims {length} bytes; at most {max} are accepted."
+                        )),
+                    ));
                 }
                 if self.input.len() > length {
                     let mut frame = self.input.split_to(length + 1);
@@ -109,7 +120,10 @@ impl Wire {
                     if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
                         self.input = BytesMut::with_capacity(8 * 1024);
                     }
-                    return Ok(Frame { tag, body: frame.freeze() });
+                    return Ok(Frame {
+                        tag,
+                        body: frame.freeze(),
+                    });
                 }
             }
             self.fill().await.map_err(|_| NoFrame::Gone)?;
@@ -130,7 +144,12 @@ impl Wire {
         if self.out.is_empty() {
             return Ok(());
         }
-        let Wire { reader, writer, input, out } = self;
+        let Wire {
+            reader,
+            writer,
+            input,
+            out,
+        } = self;
         tokio::select! {
             biased;
             sent = send(writer, out) => sent?,
@@ -146,7 +165,12 @@ impl Wire {
     /// Sends what is buffered and then `chunk`, without copying it.
     pub(super) async fn send_chunk(&mut self, chunk: &[u8]) -> Result<(), Gone> {
         self.flush().await?;
-        let Wire { reader, writer, input, .. } = self;
+        let Wire {
+            reader,
+            writer,
+            input,
+            ..
+        } = self;
         tokio::select! {
             biased;
             sent = send(writer, chunk) => Ok(sent?),

@@ -31,7 +31,9 @@ use sluice_spi::{Error, Result, SqlState};
 
 pub use catalog::{Context, Kind, SERVER_VERSION, SETTINGS, Setting};
 pub use portal::{Action, Portal, PortalState, PreparedStatement, RowSource, Rows};
-pub use registry::{Activity, CursorInfo, NewSession, SessionEntry, SessionGuard, SessionRegistry, State};
+pub use registry::{
+    Activity, CursorInfo, NewSession, SessionEntry, SessionGuard, SessionRegistry, State,
+};
 pub use settings::{Scope, Settings};
 pub use statement::{Body, Parsed, parse};
 pub use utility::{Count, Modes, SetValue, Utility, forward_only, split_names};
@@ -162,7 +164,13 @@ impl Session {
     fn end_transaction(&mut self, commit: bool) {
         self.transaction = Transaction::Idle;
         self.savepoints.clear();
-        self.entry.with_settings(|settings| if commit { settings.commit() } else { settings.roll_back() });
+        self.entry.with_settings(|settings| {
+            if commit {
+                settings.commit()
+            } else {
+                settings.roll_back()
+            }
+        });
         self.close_portals(|portal| !portal.hold || !portal.is_cursor);
     }
 
@@ -171,7 +179,10 @@ impl Session {
             Transaction::Idle => self.entry.with_settings(Settings::begin),
             Transaction::Implicit => {}
             Transaction::Open | Transaction::Failed => {
-                self.warn(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
+                self.warn(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "there is already a transaction in progress",
+                );
                 return Ok(());
             }
         }
@@ -204,7 +215,10 @@ impl Session {
                     format!("{word} AND CHAIN can only be used in transaction blocks"),
                 ));
             }
-            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress");
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "there is no transaction in progress",
+            );
             return Ok(if commit { "COMMIT" } else { "ROLLBACK" });
         }
         let committed = commit && self.transaction == Transaction::Open;
@@ -224,9 +238,15 @@ impl Session {
     }
 
     fn savepoint_index(&self, name: &str) -> Result<usize> {
-        self.savepoints.iter().rposition(|savepoint| savepoint == name).ok_or_else(|| {
-            Error::new(SqlState::from_source("3B001"), format!("savepoint \"{name}\" does not exist"))
-        })
+        self.savepoints
+            .iter()
+            .rposition(|savepoint| savepoint == name)
+            .ok_or_else(|| {
+                Error::new(
+                    SqlState::from_source("3B001"),
+                    format!("savepoint \"{name}\" does not exist"),
+                )
+            })
     }
 
     // ----- prepared statements and portals -----
@@ -284,18 +304,25 @@ impl Session {
         if count == 0 && self.prepared_view.is_empty() {
             return;
         }
-        self.prepared_view =
-            Arc::new(named.map(|(name, statement)| (name.clone(), statement.text.to_string())).collect());
+        self.prepared_view = Arc::new(
+            named
+                .map(|(name, statement)| (name.clone(), statement.text.to_string()))
+                .collect(),
+        );
     }
 
     /// A portal by name.
     pub fn portal_mut(&mut self, name: &str) -> Result<&mut Portal> {
-        self.portals.get_mut(name).ok_or_else(|| missing_portal(name))
+        self.portals
+            .get_mut(name)
+            .ok_or_else(|| missing_portal(name))
     }
 
     /// A cursor by name: the same namespace in SQL's words.
     pub fn cursor_mut(&mut self, name: &str) -> Result<&mut Portal> {
-        self.portals.get_mut(name).ok_or_else(|| missing_cursor(name))
+        self.portals
+            .get_mut(name)
+            .ok_or_else(|| missing_cursor(name))
     }
 
     /// The columns of a portal.
@@ -330,7 +357,9 @@ impl Session {
 
     /// Closes a portal; true when there was one. What a `FETCH` borrowed from a cursor goes back.
     pub fn drop_portal(&mut self, name: &str) -> bool {
-        let Some(portal) = self.portals.remove(name) else { return false };
+        let Some(portal) = self.portals.remove(name) else {
+            return false;
+        };
         let is_cursor = portal.is_cursor;
         if let PortalState::Open(rows) = portal.state {
             self.release_rows(*rows);
@@ -359,8 +388,12 @@ impl Session {
         if self.portals.is_empty() {
             return;
         }
-        let names: Vec<String> =
-            self.portals.iter().filter(|(_, portal)| which(portal)).map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .portals
+            .iter()
+            .filter(|(_, portal)| which(portal))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names {
             self.drop_portal(&name);
         }
@@ -374,13 +407,17 @@ impl Session {
     }
 
     fn publish_cursors(&self) {
-        let cursors = self.portals.iter().filter(|(_, portal)| portal.is_cursor).map(|(name, portal)| CursorInfo {
-            name: name.clone(),
-            statement: portal.statement.text.to_string(),
-            is_holdable: portal.hold,
-            is_binary: portal.binary.first().copied().unwrap_or(false),
-            creation_time: portal.created,
-        });
+        let cursors = self
+            .portals
+            .iter()
+            .filter(|(_, portal)| portal.is_cursor)
+            .map(|(name, portal)| CursorInfo {
+                name: name.clone(),
+                statement: portal.statement.text.to_string(),
+                is_holdable: portal.hold,
+                is_binary: portal.binary.first().copied().unwrap_or(false),
+                creation_time: portal.created,
+            });
         self.entry.publish_cursors(cursors.collect());
     }
 
@@ -398,7 +435,10 @@ impl Session {
             self.require_block("DECLARE CURSOR")?;
         }
         if self.portals.contains_key(name) {
-            return Err(Error::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
+            return Err(Error::new(
+                SqlState::DUPLICATE_CURSOR,
+                format!("cursor \"{name}\" already exists"),
+            ));
         }
         Ok(())
     }
@@ -413,8 +453,16 @@ impl Session {
                 let spelled = catalog::find(name).map_or(name.as_str(), |setting| setting.name);
                 Some(Arc::new(Schema::new(vec![text(spelled)])))
             }
-            Utility::ShowAll => Some(Arc::new(Schema::new(vec![text("name"), text("setting"), text("description")]))),
-            Utility::Fetch { name, discard: false, .. } => self.portal_output(name),
+            Utility::ShowAll => Some(Arc::new(Schema::new(vec![
+                text("name"),
+                text("setting"),
+                text("description"),
+            ]))),
+            Utility::Fetch {
+                name,
+                discard: false,
+                ..
+            } => self.portal_output(name),
             Utility::Execute { name, .. } => self.statements.get(name)?.output.clone(),
             _ => None,
         }
@@ -439,22 +487,30 @@ impl Session {
                 self.require_block("RELEASE SAVEPOINT")?;
                 let index = self.savepoint_index(name)?;
                 self.savepoints.truncate(index);
-                self.entry.with_settings(|settings| settings.release(index + 1));
+                self.entry
+                    .with_settings(|settings| settings.release(index + 1));
                 "RELEASE"
             }
             Utility::RollbackTo(name) => {
                 self.require_block("ROLLBACK TO SAVEPOINT")?;
                 let index = self.savepoint_index(name)?;
                 self.savepoints.truncate(index + 1);
-                self.entry.with_settings(|settings| settings.roll_back_to(index + 1));
+                self.entry
+                    .with_settings(|settings| settings.roll_back_to(index + 1));
                 self.transaction = Transaction::Open;
                 "ROLLBACK"
             }
-            Utility::SetTransaction { session: true, modes } => {
+            Utility::SetTransaction {
+                session: true,
+                modes,
+            } => {
                 self.set_modes(modes, Scope::Session, "default_transaction")?;
                 "SET"
             }
-            Utility::SetTransaction { session: false, modes } => {
+            Utility::SetTransaction {
+                session: false,
+                modes,
+            } => {
                 if self.transaction == Transaction::Idle {
                     let message = "SET TRANSACTION can only be used in transaction blocks";
                     self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, message);
@@ -472,7 +528,8 @@ impl Session {
                 "SET"
             }
             Utility::Reset(name) => {
-                self.entry.with_settings(|settings| settings.reset(Scope::Session, name))?;
+                self.entry
+                    .with_settings(|settings| settings.reset(Scope::Session, name))?;
                 "RESET"
             }
             Utility::ResetAll => {
@@ -481,13 +538,19 @@ impl Session {
             }
             Utility::Show(name) => {
                 let value = self.entry.with_settings(|settings| settings.show(name))?;
-                let schema = self.utility_output(utility).ok_or_else(|| Error::internal("SHOW without columns"))?;
+                let schema = self
+                    .utility_output(utility)
+                    .ok_or_else(|| Error::internal("SHOW without columns"))?;
                 return rows("SHOW", schema, vec![vec![value]]);
             }
             Utility::ShowAll => {
                 let all = self.entry.with_settings(|settings| settings.show_all());
-                let schema = self.utility_output(utility).ok_or_else(|| Error::internal("SHOW without columns"))?;
-                let lines = all.into_iter().map(|(name, value, text)| vec![name.to_owned(), value, text.to_owned()]);
+                let schema = self
+                    .utility_output(utility)
+                    .ok_or_else(|| Error::internal("SHOW without columns"))?;
+                let lines = all
+                    .into_iter()
+                    .map(|(name, value, text)| vec![name.to_owned(), value, text.to_owned()]);
                 return rows("SHOW", schema, lines.collect());
             }
             Utility::Discard(what) => return self.discard(what),
@@ -515,8 +578,13 @@ impl Session {
             }
             Utility::Listen { tag } => *tag,
             Utility::Notify => return Err(Error::unsupported("NOTIFY is not supported")),
-            Utility::Prepare { .. } | Utility::Execute { .. } | Utility::Declare { .. } | Utility::Fetch { .. } => {
-                return Err(Error::internal("a statement that needs the engine was run without it"));
+            Utility::Prepare { .. }
+            | Utility::Execute { .. }
+            | Utility::Declare { .. }
+            | Utility::Fetch { .. } => {
+                return Err(Error::internal(
+                    "a statement that needs the engine was run without it",
+                ));
             }
         };
         Ok(Ran::Done(tag.to_owned()))
@@ -531,7 +599,10 @@ impl Session {
             return self.set_role(role, name != "role");
         }
         if scope == Scope::Local && self.transaction == Transaction::Idle {
-            self.warn(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET LOCAL can only be used in transaction blocks");
+            self.warn(
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
+                "SET LOCAL can only be used in transaction blocks",
+            );
             // The value is checked all the same.
             return self.entry.with_settings(|settings| {
                 settings.begin();
@@ -553,12 +624,18 @@ impl Session {
     fn set_role(&mut self, role: Option<&str>, session: bool) -> Result<()> {
         match role {
             Some(role) if role != self.entry.user.as_ref() => {
-                let what = if session { "set session authorization" } else { "set role" };
+                let what = if session {
+                    "set session authorization"
+                } else {
+                    "set role"
+                };
                 let message = format!("permission denied to {what} \"{role}\"");
                 Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
             }
             _ if session => Ok(()),
-            role => self.entry.with_settings(|s| s.set(Scope::Session, "role", role.unwrap_or("none"))),
+            role => self
+                .entry
+                .with_settings(|s| s.set(Scope::Session, "role", role.unwrap_or("none"))),
         }
     }
 
@@ -590,22 +667,40 @@ pub enum Ran {
 
 fn rows(verb: &'static str, schema: SchemaRef, lines: Vec<Vec<String>>) -> Result<Ran> {
     let columns: Vec<ArrayRef> = (0..schema.fields().len())
-        .map(|column| Arc::new(lines.iter().map(|line| Some(line[column].as_str())).collect::<StringArray>()) as ArrayRef)
+        .map(|column| {
+            Arc::new(
+                lines
+                    .iter()
+                    .map(|line| Some(line[column].as_str()))
+                    .collect::<StringArray>(),
+            ) as ArrayRef
+        })
         .collect();
-    let batch = RecordBatch::try_new(schema, columns).map_err(|error| Error::internal(error.to_string()))?;
+    let batch = RecordBatch::try_new(schema, columns)
+        .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Ran::Rows(verb, batch))
 }
 
 fn missing_cursor(name: &str) -> Error {
-    Error::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
+    Error::new(
+        SqlState::INVALID_CURSOR_NAME,
+        format!("cursor \"{name}\" does not exist"),
+    )
 }
 
 fn missing_portal(name: &str) -> Error {
-    Error::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
+    Error::new(
+        SqlState::INVALID_CURSOR_NAME,
+        format!("portal \"{name}\" does not exist"),
+    )
 }
 
 /// A portal over a statement, not run yet.
-pub fn bind(statement: Arc<PreparedStatement>, parameters: Vec<datafusion::scalar::ScalarValue>, binary: Vec<bool>) -> Portal {
+pub fn bind(
+    statement: Arc<PreparedStatement>,
+    parameters: Vec<datafusion::scalar::ScalarValue>,
+    binary: Vec<bool>,
+) -> Portal {
     Portal {
         statement,
         parameters,

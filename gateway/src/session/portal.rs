@@ -61,18 +61,36 @@ pub struct RowSource {
 impl RowSource {
     /// Over an engine's stream.
     pub fn new(schema: SchemaRef, batches: BoxStream<'static, Result<RecordBatch>>) -> Self {
-        RowSource { schema, batches, pending: None, returned: Vec::new(), ended: false }
+        RowSource {
+            schema,
+            batches,
+            pending: None,
+            returned: Vec::new(),
+            ended: false,
+        }
     }
 
     /// Over one batch.
     pub fn of_batch(batch: RecordBatch) -> Self {
         let schema = batch.schema();
-        RowSource { schema, batches: stream::empty().boxed(), pending: Some(batch), returned: Vec::new(), ended: false }
+        RowSource {
+            schema,
+            batches: stream::empty().boxed(),
+            pending: Some(batch),
+            returned: Vec::new(),
+            ended: false,
+        }
     }
 
     /// No more rows.
     pub fn ended(schema: SchemaRef) -> Self {
-        RowSource { schema, batches: stream::empty().boxed(), pending: None, returned: Vec::new(), ended: true }
+        RowSource {
+            schema,
+            batches: stream::empty().boxed(),
+            pending: None,
+            returned: Vec::new(),
+            ended: true,
+        }
     }
 
     /// The columns.
@@ -92,7 +110,8 @@ impl RowSource {
             if batch.num_rows() <= limit {
                 return Some(Ok(batch));
             }
-            self.returned.push(batch.slice(limit, batch.num_rows() - limit));
+            self.returned
+                .push(batch.slice(limit, batch.num_rows() - limit));
             return Some(Ok(batch.slice(0, limit)));
         }
         while self.pending.is_none() {

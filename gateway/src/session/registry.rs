@@ -129,7 +129,15 @@ impl SessionEntry {
     /// `set_config(name, value, is_local)`: gives the value as `SHOW` prints it.
     pub fn set_config(&self, name: &str, value: &str, is_local: bool) -> Result<String> {
         let mut settings = self.settings.lock();
-        settings.set(if is_local { Scope::Local } else { Scope::Session }, name, value)?;
+        settings.set(
+            if is_local {
+                Scope::Local
+            } else {
+                Scope::Session
+            },
+            name,
+            value,
+        )?;
         settings.show(name)
     }
 
@@ -184,8 +192,12 @@ impl SessionEntry {
 
     /// The session as `pg_stat_activity` shows it.
     pub fn activity(&self) -> Activity {
-        let application_name =
-            self.with_settings(|settings| settings.get("application_name").unwrap_or_default().to_owned());
+        let application_name = self.with_settings(|settings| {
+            settings
+                .get("application_name")
+                .unwrap_or_default()
+                .to_owned()
+        });
         let now = self.now.lock();
         Activity {
             pid: self.pid,
@@ -241,7 +253,11 @@ impl SessionRegistry {
         let mut sessions = self.sessions.lock();
         let pid = loop {
             // Positive, and never one that is in use after two thousand million connections.
-            let pid = self.last_pid.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & i32::MAX;
+            let pid = self
+                .last_pid
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1)
+                & i32::MAX;
             if pid > 0 && !sessions.contains_key(&pid) {
                 break pid;
             }
@@ -267,7 +283,10 @@ impl SessionRegistry {
             }),
         });
         sessions.insert(pid, Arc::clone(&entry));
-        SessionGuard { registry: Arc::clone(self), entry }
+        SessionGuard {
+            registry: Arc::clone(self),
+            entry,
+        }
     }
 
     /// A session by its process id.
@@ -320,7 +339,12 @@ impl SessionRegistry {
         if let Some(entry) = self.session(pid) {
             // Compares all bytes, so that the time taken tells nothing of the secret.
             let same = entry.secret.len() == secret.len()
-                && entry.secret.iter().zip(secret).fold(0u8, |differs, (a, b)| differs | (a ^ b)) == 0;
+                && entry
+                    .secret
+                    .iter()
+                    .zip(secret)
+                    .fold(0u8, |differs, (a, b)| differs | (a ^ b))
+                    == 0;
             if same {
                 entry.cancel();
             }

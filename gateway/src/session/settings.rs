@@ -51,7 +51,11 @@ impl Settings {
     /// Sets a session default: a startup parameter, or a fact of the session (`session_authorization`).
     /// A value that is not allowed is an error, except for facts, which pass `internal`.
     pub fn set_default(&mut self, name: &str, value: &str, internal: bool) -> Result<()> {
-        let (key, value) = if internal { (name.to_lowercase(), value.to_owned()) } else { checked(name, value, true)? };
+        let (key, value) = if internal {
+            (name.to_lowercase(), value.to_owned())
+        } else {
+            checked(name, value, true)?
+        };
         self.defaults.insert(key, value);
         self.view = None;
         Ok(())
@@ -77,7 +81,9 @@ impl Settings {
     pub fn reset(&mut self, scope: Scope, name: &str) -> Result<()> {
         let key = name.to_lowercase();
         match catalog::find(name) {
-            Some(setting) if setting.context != Context::User => return Err(cannot_change(setting.name)),
+            Some(setting) if setting.context != Context::User => {
+                return Err(cannot_change(setting.name));
+            }
             None if !self.is_known(&key) && !is_custom(&key) => return Err(catalog::unknown(name)),
             _ => {}
         }
@@ -103,7 +109,9 @@ impl Settings {
     }
 
     fn is_known(&self, key: &str) -> bool {
-        [&self.values.local, &self.values.session, &self.defaults].iter().any(|values| values.contains_key(key))
+        [&self.values.local, &self.values.session, &self.defaults]
+            .iter()
+            .any(|values| values.contains_key(key))
     }
 
     fn default_of(&self, key: &str) -> Option<String> {
@@ -144,10 +152,16 @@ impl Settings {
         if let Some(view) = &self.view {
             return Arc::clone(view);
         }
-        let mut all: BTreeMap<String, String> =
-            SETTINGS.iter().map(|setting| (setting.name.to_lowercase(), setting.default.to_owned())).collect();
+        let mut all: BTreeMap<String, String> = SETTINGS
+            .iter()
+            .map(|setting| (setting.name.to_lowercase(), setting.default.to_owned()))
+            .collect();
         for values in [&self.defaults, &self.values.session, &self.values.local] {
-            all.extend(values.iter().map(|(key, value)| (key.clone(), value.clone())));
+            all.extend(
+                values
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
         }
         let view = Arc::new(all);
         self.view = Some(Arc::clone(&view));
@@ -225,7 +239,10 @@ fn is_custom(key: &str) -> bool {
 }
 
 fn cannot_change(name: &str) -> Error {
-    Error::new(SqlState::from_source("55P02"), format!("parameter \"{name}\" cannot be changed"))
+    Error::new(
+        SqlState::from_source("55P02"),
+        format!("parameter \"{name}\" cannot be changed"),
+    )
 }
 
 fn checked(name: &str, value: &str, at_startup: bool) -> Result<(String, String)> {
@@ -235,7 +252,10 @@ fn checked(name: &str, value: &str, at_startup: bool) -> Result<(String, String)
             Context::Internal => Err(cannot_change(setting.name)),
             Context::Backend if !at_startup => Err(Error::new(
                 SqlState::from_source("55P02"),
-                format!("parameter \"{}\" cannot be set after connection start", setting.name),
+                format!(
+                    "parameter \"{}\" cannot be set after connection start",
+                    setting.name
+                ),
             )),
             _ => Ok((key, setting.canonical(value)?)),
         },
@@ -251,15 +271,23 @@ mod tests {
     #[test]
     fn transactions_undo_what_they_set() {
         let mut settings = Settings::new();
-        settings.set(Scope::Session, "statement_timeout", "1s").unwrap();
+        settings
+            .set(Scope::Session, "statement_timeout", "1s")
+            .unwrap();
         settings.begin();
-        settings.set(Scope::Session, "statement_timeout", "2s").unwrap();
+        settings
+            .set(Scope::Session, "statement_timeout", "2s")
+            .unwrap();
         settings.begin();
-        settings.set(Scope::Local, "statement_timeout", "3s").unwrap();
+        settings
+            .set(Scope::Local, "statement_timeout", "3s")
+            .unwrap();
         assert_eq!(settings.show("statement_timeout").unwrap(), "3s");
         settings.roll_back_to(1);
         assert_eq!(settings.show("statement_timeout").unwrap(), "2s");
-        settings.set(Scope::Local, "statement_timeout", "4s").unwrap();
+        settings
+            .set(Scope::Local, "statement_timeout", "4s")
+            .unwrap();
         settings.commit();
         assert_eq!(settings.show("statement_timeout").unwrap(), "2s");
         settings.begin();
@@ -271,22 +299,44 @@ mod tests {
     #[test]
     fn names_are_checked() {
         let mut settings = Settings::new();
-        let unknown = settings.set(Scope::Session, "sluice.worker", "1").unwrap_err();
+        let unknown = settings
+            .set(Scope::Session, "sluice.worker", "1")
+            .unwrap_err();
         assert_eq!(unknown.code, SqlState::UNDEFINED_OBJECT);
-        assert_eq!(unknown.hint.as_deref(), Some("Perhaps you meant \"sluice.workers\"."));
+        assert_eq!(
+            unknown.hint.as_deref(),
+            Some("Perhaps you meant \"sluice.workers\".")
+        );
         settings.set(Scope::Session, "myapp.user", "x").unwrap();
         assert_eq!(settings.show("myapp.user").unwrap(), "x");
-        assert_eq!(settings.set(Scope::Session, "server_version", "1").unwrap_err().code.code(), "55P02");
+        assert_eq!(
+            settings
+                .set(Scope::Session, "server_version", "1")
+                .unwrap_err()
+                .code
+                .code(),
+            "55P02"
+        );
         assert!(settings.show("nothing").is_err());
     }
 
     #[test]
     fn the_client_is_told_once_of_each_change() {
         let mut settings = Settings::new();
-        assert!(settings.take_unreported().iter().any(|(name, _)| *name == "TimeZone"));
+        assert!(
+            settings
+                .take_unreported()
+                .iter()
+                .any(|(name, _)| *name == "TimeZone")
+        );
         assert!(settings.take_unreported().is_empty());
-        settings.set(Scope::Session, "timezone", "Europe/Berlin").unwrap();
-        assert_eq!(settings.take_unreported(), vec![("TimeZone", "Europe/Berlin".to_owned())]);
+        settings
+            .set(Scope::Session, "timezone", "Europe/Berlin")
+            .unwrap();
+        assert_eq!(
+            settings.take_unreported(),
+            vec![("TimeZone", "Europe/Berlin".to_owned())]
+        );
         settings.set(Scope::Session, "work_mem", "1GB").unwrap();
         assert!(settings.take_unreported().is_empty());
     }

@@ -45,24 +45,35 @@ const PARSER_RECURSION_LIMIT: usize = 1500;
 /// Parses a text into its statements; empty ones are left out.
 pub fn parse(text: &str) -> Result<Vec<Parsed>> {
     let lines = Lines::new(text);
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().map_err(|error| {
-        let message = match error.message.to_lowercase() {
-            m if m.contains("unterminated") && m.contains("string") => {
-                format!("unterminated quoted string at or near \"{}\"", lines.rest(error.location))
-            }
-            m if m.contains("unterminated") || m.contains("close") => {
-                format!("unterminated quoted identifier or comment at or near \"{}\"", lines.rest(error.location))
-            }
-            m => m,
-        };
-        Error::new(SqlState::SYNTAX_ERROR, message).with_position(lines.character(error.location))
-    })?;
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|error| {
+            let message = match error.message.to_lowercase() {
+                m if m.contains("unterminated") && m.contains("string") => {
+                    format!(
+                        "unterminated quoted string at or near \"{}\"",
+                        lines.rest(error.location)
+                    )
+                }
+                m if m.contains("unterminated") || m.contains("close") => {
+                    format!(
+                        "unterminated quoted identifier or comment at or near \"{}\"",
+                        lines.rest(error.location)
+                    )
+                }
+                m => m,
+            };
+            Error::new(SqlState::SYNTAX_ERROR, message)
+                .with_position(lines.character(error.location))
+        })?;
     let mut statements = Vec::new();
     let mut current: Vec<TokenWithSpan> = Vec::new();
     for token in tokens {
         match &token.token {
             Token::SemiColon | Token::EOF => {
-                if let Some(statement) = parse_one(&lines, std::mem::take(&mut current), Some(token.span.start))? {
+                if let Some(statement) =
+                    parse_one(&lines, std::mem::take(&mut current), Some(token.span.start))?
+                {
                     statements.push(statement);
                 }
             }
@@ -75,23 +86,48 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>> {
 
 /// Parses the tokens of one statement that ends at `end` (the text's end without). White space is among
 /// them: a line break between two strings makes them one.
-pub(super) fn parse_one(lines: &Lines<'_>, all: Vec<TokenWithSpan>, end: Option<Location>) -> Result<Option<Parsed>> {
-    let tokens: Vec<TokenWithSpan> =
-        all.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).cloned().collect();
-    let Some(first) = tokens.first() else { return Ok(None) };
+pub(super) fn parse_one(
+    lines: &Lines<'_>,
+    all: Vec<TokenWithSpan>,
+    end: Option<Location>,
+) -> Result<Option<Parsed>> {
+    let tokens: Vec<TokenWithSpan> = all
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .cloned()
+        .collect();
+    let Some(first) = tokens.first() else {
+        return Ok(None);
+    };
     check_complexity(&tokens)?;
     let start = first.span.start;
-    let end_byte = end.filter(|end| end.line > 0).map_or(lines.text.len(), |end| lines.byte(end));
-    let text = lines.text[lines.byte(start)..end_byte.max(lines.byte(start))].trim_end().to_owned();
+    let end_byte = end
+        .filter(|end| end.line > 0)
+        .map_or(lines.text.len(), |end| lines.byte(end));
+    let text = lines.text[lines.byte(start)..end_byte.max(lines.byte(start))]
+        .trim_end()
+        .to_owned();
     let offset = lines.character(start) - 1;
     if let Some(utility) = utility::parse(lines, &all, &tokens, end)? {
-        return Ok(Some(Parsed { text, offset, body: Body::Utility(Box::new(utility)) }));
+        return Ok(Some(Parsed {
+            text,
+            offset,
+            body: Body::Utility(Box::new(utility)),
+        }));
     }
     let statement = parse_sql(lines, all, end)?;
-    Ok(Some(Parsed { text, offset, body: Body::Sql(Box::new(statement)) }))
+    Ok(Some(Parsed {
+        text,
+        offset,
+        body: Body::Sql(Box::new(statement)),
+    }))
 }
 
-fn parse_sql(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location>) -> Result<Statement> {
+fn parse_sql(
+    lines: &Lines<'_>,
+    tokens: Vec<TokenWithSpan>,
+    end: Option<Location>,
+) -> Result<Statement> {
     let dialect = PostgreSqlDialect {};
     // The place of each token; for white space, of the token after it.
     let mut spans: Vec<Option<(Location, Location)>> = Vec::with_capacity(tokens.len());
@@ -104,8 +140,9 @@ fn parse_sql(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location
     }
     spans.reverse();
     let span_at = |index: usize| spans.get(index).copied().flatten();
-    let mut parser =
-        Parser::new(&dialect).with_recursion_limit(PARSER_RECURSION_LIMIT).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&dialect)
+        .with_recursion_limit(PARSER_RECURSION_LIMIT)
+        .with_tokens_with_locations(tokens);
     let parsed = parser.parse_statement();
     // Where the parser stopped: at the first token that it could not use.
     let stopped = parser.index();
@@ -113,15 +150,25 @@ fn parse_sql(lines: &Lines<'_>, tokens: Vec<TokenWithSpan>, end: Option<Location
         Ok(statement) if matches!(parser.peek_token().token, Token::EOF) => Ok(statement),
         Ok(_) => Err(syntax_error(lines, span_at(stopped).as_ref(), end, None)),
         Err(ParserError::RecursionLimitExceeded) => Err(too_complex()),
-        Err(ParserError::TokenizerError(message)) => Err(Error::new(SqlState::SYNTAX_ERROR, message)),
+        Err(ParserError::TokenizerError(message)) => {
+            Err(Error::new(SqlState::SYNTAX_ERROR, message))
+        }
         Err(ParserError::ParserError(message)) => {
             let place = location_of(&message);
             let span = match place {
-                Some(place) => spans.iter().flatten().find(|(start, _)| *start == place).copied(),
+                Some(place) => spans
+                    .iter()
+                    .flatten()
+                    .find(|(start, _)| *start == place)
+                    .copied(),
                 None => span_at(stopped.saturating_sub(1)),
             };
             // "found: EOF" has no place: the statement ended too early.
-            let span = if message.contains("found: EOF") { None } else { span };
+            let span = if message.contains("found: EOF") {
+                None
+            } else {
+                span
+            };
             Err(syntax_error(lines, span.as_ref(), end, Some(&message)))
         }
     }
@@ -138,22 +185,32 @@ pub(super) fn syntax_error(
         Some((start, stop)) => {
             let (from, to) = (lines.byte(*start), lines.byte(*stop));
             let near = lines.text.get(from..to.max(from)).unwrap_or_default();
-            Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{near}\""))
-                .with_position(lines.character(*start))
+            Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("syntax error at or near \"{near}\""),
+            )
+            .with_position(lines.character(*start))
         }
         None => {
             let position = match end.filter(|end| end.line > 0) {
                 Some(end) => lines.character(end),
                 None => lines.text.trim_end().chars().count() as u32 + 1,
             };
-            Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").with_position(position)
+            Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input")
+                .with_position(position)
         }
     };
     let expected = parser_message.and_then(|message| message.strip_prefix("Expected: "));
     match expected.and_then(|message| message.split(", found").next()) {
         Some(expected) => error.with_detail(format!("Expected {expected}.")),
         None => match parser_message {
-            Some(message) => error.with_detail(message.split(" at Line:").next().unwrap_or(message).to_owned()),
+            Some(message) => error.with_detail(
+                message
+                    .split(" at Line:")
+                    .next()
+                    .unwrap_or(message)
+                    .to_owned(),
+            ),
             None => error,
         },
     }
@@ -163,8 +220,17 @@ pub(super) fn syntax_error(
 fn location_of(message: &str) -> Option<Location> {
     let tail = &message[message.rfind("at Line: ")? + "at Line: ".len()..];
     let (line, column) = tail.split_once(", Column: ")?;
-    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().ok();
-    Some(Location { line: digits(line)?, column: digits(column)? })
+    let digits = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse::<u64>()
+            .ok()
+    };
+    Some(Location {
+        line: digits(line)?,
+        column: digits(column)?,
+    })
 }
 
 fn too_complex() -> Error {
@@ -179,7 +245,9 @@ fn check_complexity(tokens: &[TokenWithSpan]) -> Result<()> {
     for token in tokens {
         let prefix = match &token.token {
             Token::Minus | Token::Plus | Token::Tilde | Token::AtSign => true,
-            Token::Word(word) => matches!(word.keyword, Keyword::NOT | Keyword::CASE) && word.quote_style.is_none(),
+            Token::Word(word) => {
+                matches!(word.keyword, Keyword::NOT | Keyword::CASE) && word.quote_style.is_none()
+            }
             _ => false,
         };
         prefixes = if prefix { prefixes + 1 } else { 0 };
@@ -203,21 +271,31 @@ fn check_complexity(tokens: &[TokenWithSpan]) -> Result<()> {
                         level.1 += 1;
                     }
                 }
-                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IS | Keyword::LIKE | Keyword::IN => {
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::IN => {
                     if let Some(level) = levels.last_mut() {
                         level.0 += 1;
                     }
                 }
                 _ => {}
             },
-            Token::SingleQuotedString(_) | Token::Number(..) | Token::Placeholder(_) | Token::Period => {}
+            Token::SingleQuotedString(_)
+            | Token::Number(..)
+            | Token::Placeholder(_)
+            | Token::Period => {}
             _ => {
                 if let Some(level) = levels.last_mut() {
                     level.0 += 1;
                 }
             }
         }
-        let chain = levels.last().is_some_and(|level| level.0 > MAX_CHAIN || level.1 > MAX_CHAIN);
+        let chain = levels
+            .last()
+            .is_some_and(|level| level.0 > MAX_CHAIN || level.1 > MAX_CHAIN);
         if levels.len() > MAX_NESTING || chain || prefixes > MAX_NESTING {
             return Err(too_complex());
         }
@@ -254,7 +332,10 @@ impl<'a> Lines<'a> {
     pub(super) fn byte(&self, at: Location) -> usize {
         let (start, _) = self.line(at);
         let columns = at.column.max(1) as usize - 1;
-        self.text[start..].char_indices().nth(columns).map_or(self.text.len(), |(byte, _)| start + byte)
+        self.text[start..]
+            .char_indices()
+            .nth(columns)
+            .map_or(self.text.len(), |(byte, _)| start + byte)
     }
 
     /// The character of a place, from 1.
@@ -277,7 +358,7 @@ mod tests {
         let parsed = parse("select 1;\n -- nothing\n; select 'a;b' as \"é;\" ;begin").unwrap();
         let texts: Vec<&str> = parsed.iter().map(|p| p.text.as_str()).collect();
         assert_eq!(texts, ["select 1", "select 'a;b' as \"é;\"", "begin"]);
-        assert_eq!(parsed[1].offset, 25);
+        assert_eq!(parsed[1].offset, 24);
         assert!(parse(" ;; -- x").unwrap().is_empty());
     }
 
@@ -290,7 +371,12 @@ mod tests {
         let error = parse("select * from").unwrap_err();
         assert_eq!(error.message, "syntax error at end of input");
         assert_eq!(error.position, Some(14));
-        assert!(parse("select 'abc").unwrap_err().message.starts_with("unterminated quoted string"));
+        assert!(
+            parse("select 'abc")
+                .unwrap_err()
+                .message
+                .starts_with("unterminated quoted string")
+        );
     }
 
     #[test]
@@ -301,15 +387,32 @@ mod tests {
             format!("select {}true", "not ".repeat(50_000)),
             format!("select 1{}", " + 1".repeat(50_000)),
             format!("select 1{}", " union all select 1".repeat(50_000)),
-            format!("select {}1{}", "case when true then ".repeat(5_000), " end".repeat(5_000)),
+            format!(
+                "select {}1{}",
+                "case when true then ".repeat(5_000),
+                " end".repeat(5_000)
+            ),
             format!("select 1{}", "::int".repeat(50_000)),
             format!("select {}", "array[".repeat(20_000)),
         ] {
             let error = parse(&text).map(|_| ()).unwrap_err();
-            assert_eq!(error.code, SqlState::STATEMENT_TOO_COMPLEX, "{}", &text[..40]);
+            assert_eq!(
+                error.code,
+                SqlState::STATEMENT_TOO_COMPLEX,
+                "{}",
+                &text[..40]
+            );
         }
-        let fine = format!("select {}1{} where {}true", "(".repeat(100), ")".repeat(100), "a = 1 or ".repeat(900));
-        std::thread::spawn(move || parse(&fine).map(|_| ())).join().unwrap().unwrap();
+        let fine = format!(
+            "select {}1{} where {}true",
+            "(".repeat(100),
+            ")".repeat(100),
+            "a = 1 or ".repeat(900)
+        );
+        std::thread::spawn(move || parse(&fine).map(|_| ()))
+            .join()
+            .unwrap()
+            .unwrap();
         let values = format!("insert into t values {}(1)", "(1, -2, 'x'),".repeat(20_000));
         parse(&values).unwrap();
     }

@@ -58,7 +58,11 @@ pub enum Utility {
     /// `SET TRANSACTION` (this one) or `SET SESSION CHARACTERISTICS AS TRANSACTION` (later ones).
     SetTransaction { session: bool, modes: Modes },
     /// `SET [SESSION | LOCAL] name TO value`.
-    Set { scope: Scope, name: String, value: SetValue },
+    Set {
+        scope: Scope,
+        name: String,
+        value: SetValue,
+    },
     /// `RESET name`.
     Reset(String),
     /// `RESET ALL`.
@@ -72,15 +76,31 @@ pub enum Utility {
     /// `DISCARD ALL | PLANS | SEQUENCES | TEMP`.
     Discard(&'static str),
     /// `PREPARE name [(types)] AS statement`.
-    Prepare { name: String, types: Vec<String>, statement: Box<Parsed> },
+    Prepare {
+        name: String,
+        types: Vec<String>,
+        statement: Box<Parsed>,
+    },
     /// `EXECUTE name [(arguments)]`; the arguments as one text of expressions.
-    Execute { name: String, arguments: Option<String> },
+    Execute {
+        name: String,
+        arguments: Option<String>,
+    },
     /// `DEALLOCATE [PREPARE] name | ALL`.
     Deallocate(Option<String>),
     /// `DECLARE name CURSOR … FOR query`.
-    Declare { name: String, hold: bool, binary: bool, query: Box<Parsed> },
+    Declare {
+        name: String,
+        hold: bool,
+        binary: bool,
+        query: Box<Parsed>,
+    },
     /// `FETCH` and `MOVE`.
-    Fetch { name: String, count: Count, discard: bool },
+    Fetch {
+        name: String,
+        count: Count,
+        discard: bool,
+    },
     /// `CLOSE name | ALL`.
     Close(Option<String>),
     /// `LISTEN` and `UNLISTEN`: accepted, since nothing ever notifies.
@@ -92,7 +112,10 @@ pub enum Utility {
 impl Utility {
     /// Whether a failed transaction lets it run.
     pub fn ends_transaction(&self) -> bool {
-        matches!(self, Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
+        matches!(
+            self,
+            Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_)
+        )
     }
 }
 
@@ -104,23 +127,41 @@ pub(super) fn parse(
     tokens: &[TokenWithSpan],
     end: Option<Location>,
 ) -> Result<Option<Utility>> {
-    let mut words = Words { lines, all, tokens, at: 0, end };
-    let Some(verb) = words.keyword() else { return Ok(None) };
+    let mut words = Words {
+        lines,
+        all,
+        tokens,
+        at: 0,
+        end,
+    };
+    let Some(verb) = words.keyword() else {
+        return Ok(None);
+    };
     words.at += 1;
     let utility = match verb.as_str() {
         "begin" => {
             let _ = words.accept("work") || words.accept("transaction");
-            Utility::Begin { tag: "BEGIN", modes: words.modes()? }
+            Utility::Begin {
+                tag: "BEGIN",
+                modes: words.modes()?,
+            }
         }
         "start" => {
             words.expect("transaction")?;
-            Utility::Begin { tag: "START TRANSACTION", modes: words.modes()? }
+            Utility::Begin {
+                tag: "START TRANSACTION",
+                modes: words.modes()?,
+            }
         }
         "commit" | "end" => {
             if verb == "commit" && words.peek_is("prepared") {
-                return Err(Error::unsupported("prepared transactions are not supported"));
+                return Err(Error::unsupported(
+                    "prepared transactions are not supported",
+                ));
             }
-            Utility::Commit { chain: words.chain()? }
+            Utility::Commit {
+                chain: words.chain()?,
+            }
         }
         "rollback" | "abort" => {
             let _ = words.accept("work") || words.accept("transaction");
@@ -128,7 +169,9 @@ pub(super) fn parse(
                 let _ = words.accept("savepoint");
                 Utility::RollbackTo(words.name()?)
             } else {
-                Utility::Rollback { chain: words.chain()? }
+                Utility::Rollback {
+                    chain: words.chain()?,
+                }
             }
         }
         "savepoint" => Utility::Savepoint(words.name()?),
@@ -151,19 +194,29 @@ pub(super) fn parse(
         }),
         "prepare" => {
             if words.peek_is("transaction") {
-                return Err(Error::unsupported("prepared transactions are not supported"));
+                return Err(Error::unsupported(
+                    "prepared transactions are not supported",
+                ));
             }
             words.prepare()?
         }
         "execute" => words.execute()?,
         "deallocate" => {
             let _ = words.accept("prepare");
-            Utility::Deallocate(if words.accept("all") { None } else { Some(words.name()?) })
+            Utility::Deallocate(if words.accept("all") {
+                None
+            } else {
+                Some(words.name()?)
+            })
         }
         "declare" => words.declare()?,
         "fetch" => words.fetch(false)?,
         "move" => words.fetch(true)?,
-        "close" => Utility::Close(if words.accept("all") { None } else { Some(words.name()?) }),
+        "close" => Utility::Close(if words.accept("all") {
+            None
+        } else {
+            Some(words.name()?)
+        }),
         "listen" => {
             words.name()?;
             Utility::Listen { tag: "LISTEN" }
@@ -199,7 +252,9 @@ impl Words<'_> {
     /// The next token, where it is an unquoted word, in lower case.
     fn keyword(&self) -> Option<String> {
         match &self.tokens.get(self.at)?.token {
-            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_lowercase()),
+            Token::Word(word) if word.quote_style.is_none() => {
+                Some(word.value.to_ascii_lowercase())
+            }
             _ => None,
         }
     }
@@ -215,13 +270,20 @@ impl Words<'_> {
     }
 
     fn accept_token(&mut self, token: &Token) -> bool {
-        let found = self.tokens.get(self.at).is_some_and(|next| next.token == *token);
+        let found = self
+            .tokens
+            .get(self.at)
+            .is_some_and(|next| next.token == *token);
         self.at += usize::from(found);
         found
     }
 
     fn expect(&mut self, word: &str) -> Result<()> {
-        if self.accept(word) { Ok(()) } else { Err(self.error()) }
+        if self.accept(word) {
+            Ok(())
+        } else {
+            Err(self.error())
+        }
     }
 
     fn took(&mut self, word: &'static str) -> &'static str {
@@ -230,7 +292,10 @@ impl Words<'_> {
     }
 
     fn error(&self) -> Error {
-        let span = self.tokens.get(self.at).map(|token| (token.span.start, token.span.end));
+        let span = self
+            .tokens
+            .get(self.at)
+            .map(|token| (token.span.start, token.span.end));
         syntax_error(self.lines, span.as_ref(), self.end, None)
     }
 
@@ -239,7 +304,11 @@ impl Words<'_> {
         match self.tokens.get(self.at).map(|token| &token.token) {
             Some(Token::Word(word)) => {
                 self.at += 1;
-                Ok(if word.quote_style.is_none() { word.value.to_lowercase() } else { word.value.clone() })
+                Ok(if word.quote_style.is_none() {
+                    word.value.to_lowercase()
+                } else {
+                    word.value.clone()
+                })
             }
             _ => Err(self.error()),
         }
@@ -257,8 +326,14 @@ impl Words<'_> {
 
     /// The text of the tokens from here to the statement's end.
     fn rest(&mut self) -> String {
-        let from = self.tokens.get(self.at).map_or(self.lines.text.len(), |t| self.lines.byte(t.span.start));
-        let to = self.end.filter(|end| end.line > 0).map_or(self.lines.text.len(), |end| self.lines.byte(end));
+        let from = self
+            .tokens
+            .get(self.at)
+            .map_or(self.lines.text.len(), |t| self.lines.byte(t.span.start));
+        let to = self
+            .end
+            .filter(|end| end.line > 0)
+            .map_or(self.lines.text.len(), |end| self.lines.byte(end));
         self.at = self.tokens.len();
         self.lines.text[from..to.max(from)].trim_end().to_owned()
     }
@@ -315,7 +390,11 @@ impl Words<'_> {
             self.at = self.tokens.len();
             return Err(Error::unsupported("SET CONSTRAINTS is not supported"));
         }
-        let scope = if self.accept("local") { Scope::Local } else { Scope::Session };
+        let scope = if self.accept("local") {
+            Scope::Local
+        } else {
+            Scope::Session
+        };
         let session = scope == Scope::Session && self.peek_is("session") && {
             // A setting can't be called `session`: the word is always the scope.
             self.at += 1;
@@ -324,13 +403,21 @@ impl Words<'_> {
         if session && self.accept("characteristics") {
             self.expect("as")?;
             self.expect("transaction")?;
-            return Ok(Some(Utility::SetTransaction { session: true, modes: self.modes()? }));
+            return Ok(Some(Utility::SetTransaction {
+                session: true,
+                modes: self.modes()?,
+            }));
         }
         if self.accept("transaction") {
             if self.peek_is("snapshot") {
-                return Err(Error::unsupported("SET TRANSACTION SNAPSHOT is not supported"));
+                return Err(Error::unsupported(
+                    "SET TRANSACTION SNAPSHOT is not supported",
+                ));
             }
-            return Ok(Some(Utility::SetTransaction { session: false, modes: self.modes()? }));
+            return Ok(Some(Utility::SetTransaction {
+                session: false,
+                modes: self.modes()?,
+            }));
         }
         if self.accept("authorization") || self.peek_is("role") {
             let authorization = !self.accept("role");
@@ -350,22 +437,37 @@ impl Words<'_> {
                     _ => Some(self.name()?),
                 }
             };
-            return Ok(Some(Utility::SetRole { role: role.filter(|r| r != "none"), session: authorization }));
+            return Ok(Some(Utility::SetRole {
+                role: role.filter(|r| r != "none"),
+                session: authorization,
+            }));
         }
         if self.accept("time") {
             self.expect("zone")?;
             let name = "TimeZone".to_owned();
             if self.accept("local") || self.accept("default") {
-                return Ok(Some(Utility::Set { scope, name, value: SetValue::Default }));
+                return Ok(Some(Utility::Set {
+                    scope,
+                    name,
+                    value: SetValue::Default,
+                }));
             }
             let _ = self.accept("interval");
             let value = self.value()?;
             if self.accept("hour") {
                 self.expect("to")?;
                 self.expect("minute")?;
-                return Ok(Some(Utility::Set { scope, name, value: SetValue::Value(hours_of(&value)) }));
+                return Ok(Some(Utility::Set {
+                    scope,
+                    name,
+                    value: SetValue::Value(hours_of(&value)),
+                }));
             }
-            return Ok(Some(Utility::Set { scope, name, value: SetValue::Value(value) }));
+            return Ok(Some(Utility::Set {
+                scope,
+                name,
+                value: SetValue::Value(value),
+            }));
         }
         if self.accept("names") {
             let value = if self.at < self.tokens.len() && !self.accept("default") {
@@ -373,23 +475,42 @@ impl Words<'_> {
             } else {
                 SetValue::Default
             };
-            return Ok(Some(Utility::Set { scope, name: "client_encoding".to_owned(), value }));
+            return Ok(Some(Utility::Set {
+                scope,
+                name: "client_encoding".to_owned(),
+                value,
+            }));
         }
-        let name = if self.accept("schema") { "search_path".to_owned() } else { self.setting_name()? };
+        let name = if self.accept("schema") {
+            "search_path".to_owned()
+        } else {
+            self.setting_name()?
+        };
         // `SET SCHEMA 'name'` has no TO.
-        let is_string = matches!(self.tokens.get(self.at).map(|t| &t.token), Some(Token::SingleQuotedString(_)));
+        let is_string = matches!(
+            self.tokens.get(self.at).map(|t| &t.token),
+            Some(Token::SingleQuotedString(_))
+        );
         let bare = name == "search_path" && is_string;
         if !bare && !self.accept("to") && !self.accept_token(&Token::Eq) {
             return Err(self.error());
         }
         if self.accept("default") {
-            return Ok(Some(Utility::Set { scope, name, value: SetValue::Default }));
+            return Ok(Some(Utility::Set {
+                scope,
+                name,
+                value: SetValue::Default,
+            }));
         }
         let mut values = vec![self.list_value(&name)?];
         while self.accept_token(&Token::Comma) {
             values.push(self.list_value(&name)?);
         }
-        Ok(Some(Utility::Set { scope, name, value: SetValue::Value(values.join(", ")) }))
+        Ok(Some(Utility::Set {
+            scope,
+            name,
+            value: SetValue::Value(values.join(", ")),
+        }))
     }
 
     /// One element of a value; in a list of names, a string or quoted word is one name whatever is in it.
@@ -397,9 +518,14 @@ impl Words<'_> {
         let quoted = matches!(
             self.tokens.get(self.at).map(|t| &t.token),
             Some(Token::Word(word)) if word.quote_style.is_some()
-        ) || matches!(self.tokens.get(self.at).map(|t| &t.token), Some(Token::SingleQuotedString(_)));
+        ) || matches!(
+            self.tokens.get(self.at).map(|t| &t.token),
+            Some(Token::SingleQuotedString(_))
+        );
         let value = self.value()?;
-        let plain = value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let plain = value
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if setting == "search_path" && quoted && (value.is_empty() || !plain) {
             return Ok(format!("\"{}\"", value.replace('"', "\"\"")));
         }
@@ -413,7 +539,11 @@ impl Words<'_> {
         }
         let value = match self.tokens.get(self.at).map(|token| &token.token) {
             Some(Token::Number(number, _)) => number.clone(),
-            Some(Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text)) if !negative => text.clone(),
+            Some(Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text))
+                if !negative =>
+            {
+                text.clone()
+            }
             Some(Token::Word(_)) if !negative => return self.name(),
             _ => return Err(self.error()),
         };
@@ -426,7 +556,10 @@ impl Words<'_> {
             return Ok(Utility::ResetAll);
         }
         if self.accept("role") {
-            return Ok(Utility::SetRole { role: None, session: false });
+            return Ok(Utility::SetRole {
+                role: None,
+                session: false,
+            });
         }
         Ok(Utility::Reset(self.shown_name()?))
     }
@@ -463,8 +596,18 @@ impl Words<'_> {
     }
 
     fn inner(&mut self) -> Result<Box<Parsed>> {
-        let first = self.tokens.get(self.at).ok_or_else(|| self.error())?.span.start;
-        let rest = self.all.iter().skip_while(|token| token.span.start != first).cloned().collect();
+        let first = self
+            .tokens
+            .get(self.at)
+            .ok_or_else(|| self.error())?
+            .span
+            .start;
+        let rest = self
+            .all
+            .iter()
+            .skip_while(|token| token.span.start != first)
+            .cloned()
+            .collect();
         let parsed = parse_one(self.lines, rest, self.end)?;
         let parsed = parsed.ok_or_else(|| self.error())?;
         if matches!(parsed.body, super::statement::Body::Utility(_)) {
@@ -491,7 +634,10 @@ impl Words<'_> {
                             Token::RParen => -1,
                             _ => 0,
                         };
-                        if matches!(token, Token::Word(_)) && !spelled.is_empty() && !spelled.ends_with('.') {
+                        if matches!(token, Token::Word(_))
+                            && !spelled.is_empty()
+                            && !spelled.ends_with('.')
+                        {
                             spelled.push(' ');
                         }
                         spelled.push_str(&token.to_string());
@@ -504,13 +650,20 @@ impl Words<'_> {
             types.push(spelled);
         }
         self.expect("as")?;
-        Ok(Utility::Prepare { name, types, statement: self.inner()? })
+        Ok(Utility::Prepare {
+            name,
+            types,
+            statement: self.inner()?,
+        })
     }
 
     fn execute(&mut self) -> Result<Utility> {
         let name = self.name()?;
         if self.at == self.tokens.len() {
-            return Ok(Utility::Execute { name, arguments: None });
+            return Ok(Utility::Execute {
+                name,
+                arguments: None,
+            });
         }
         let last = self.tokens.last().map(|token| &token.token);
         if !self.accept_token(&Token::LParen) || last != Some(&Token::RParen) {
@@ -518,7 +671,10 @@ impl Words<'_> {
         }
         let rest = self.rest();
         let inner = rest.strip_suffix(')').unwrap_or(&rest).trim().to_owned();
-        Ok(Utility::Execute { name, arguments: (!inner.is_empty()).then_some(inner) })
+        Ok(Utility::Execute {
+            name,
+            arguments: (!inner.is_empty()).then_some(inner),
+        })
     }
 
     fn declare(&mut self) -> Result<Utility> {
@@ -544,7 +700,12 @@ impl Words<'_> {
             self.expect("hold")?;
         }
         self.expect("for")?;
-        Ok(Utility::Declare { name, hold, binary, query: self.inner()? })
+        Ok(Utility::Declare {
+            name,
+            hold,
+            binary,
+            query: self.inner()?,
+        })
     }
 
     fn number(&mut self) -> Result<Count> {
@@ -553,7 +714,11 @@ impl Words<'_> {
             Some(Token::Number(number, _)) => {
                 let rows = number.parse::<u64>().map_err(|_| self.error())?;
                 self.at += 1;
-                Ok(if negative { Count::Backward } else { Count::Rows(rows) })
+                Ok(if negative {
+                    Count::Backward
+                } else {
+                    Count::Rows(rows)
+                })
             }
             _ => Err(self.error()),
         }
@@ -561,7 +726,10 @@ impl Words<'_> {
 
     fn fetch(&mut self, discard: bool) -> Result<Utility> {
         let is_number = |words: &Self| {
-            matches!(words.tokens.get(words.at).map(|t| &t.token), Some(Token::Number(..) | Token::Minus))
+            matches!(
+                words.tokens.get(words.at).map(|t| &t.token),
+                Some(Token::Number(..) | Token::Minus)
+            )
         };
         let count = match self.keyword().as_deref() {
             Some("next") => {
@@ -604,7 +772,11 @@ impl Words<'_> {
             _ => Count::Rows(1),
         };
         let _ = self.accept("from") || self.accept("in");
-        Ok(Utility::Fetch { name: self.name()?, count, discard })
+        Ok(Utility::Fetch {
+            name: self.name()?,
+            count,
+            discard,
+        })
     }
 }
 
@@ -649,15 +821,22 @@ pub fn split_names(value: &str, user: &str) -> Vec<String> {
             }
             name.truncate(name.trim_end().len());
         }
-        names.push(if name == "$user" { user.to_owned() } else { name });
+        names.push(if name == "$user" {
+            user.to_owned()
+        } else {
+            name
+        });
     }
     names
 }
 
 /// The error for going back in a cursor.
 pub fn forward_only() -> Error {
-    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "cursor can only scan forward")
-        .with_hint("Close the cursor and declare it again to read from its beginning.")
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "cursor can only scan forward",
+    )
+    .with_hint("Close the cursor and declare it again to read from its beginning.")
 }
 
 #[cfg(test)]
@@ -675,21 +854,51 @@ mod tests {
 
     fn set(text: &str) -> (String, String) {
         match one(text) {
-            Utility::Set { name, value: SetValue::Value(value), .. } => (name, value),
+            Utility::Set {
+                name,
+                value: SetValue::Value(value),
+                ..
+            } => (name, value),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn settings_are_read_as_postgresql_reads_them() {
-        assert_eq!(set("SET search_path TO a, \"B c\", 'public'").1, "a, \"B c\", public");
-        assert_eq!(set("set sluice.workers = -1"), ("sluice.workers".into(), "-1".into()));
-        assert_eq!(set("set time zone 'Europe/Berlin'"), ("TimeZone".into(), "Europe/Berlin".into()));
-        assert_eq!(set("set time zone interval '+05:30' hour to minute").1, "5.5");
+        assert_eq!(
+            set("SET search_path TO a, \"B c\", 'public'").1,
+            "a, \"B c\", public"
+        );
+        assert_eq!(
+            set("set sluice.workers = -1"),
+            ("sluice.workers".into(), "-1".into())
+        );
+        assert_eq!(
+            set("set time zone 'Europe/Berlin'"),
+            ("TimeZone".into(), "Europe/Berlin".into())
+        );
+        assert_eq!(
+            set("set time zone interval '+05:30' hour to minute").1,
+            "5.5"
+        );
         assert_eq!(set("set session datestyle to iso, dmy").1, "iso, dmy");
-        assert!(matches!(one("show transaction isolation level"), Utility::Show(n) if n == "transaction_isolation"));
-        assert!(matches!(one("SET LOCAL x.y = on"), Utility::Set { scope: Scope::Local, .. }));
-        assert!(matches!(one("set session authorization default"), Utility::SetRole { role: None, session: true }));
+        assert!(
+            matches!(one("show transaction isolation level"), Utility::Show(n) if n == "transaction_isolation")
+        );
+        assert!(matches!(
+            one("SET LOCAL x.y = on"),
+            Utility::Set {
+                scope: Scope::Local,
+                ..
+            }
+        ));
+        assert!(matches!(
+            one("set session authorization default"),
+            Utility::SetRole {
+                role: None,
+                session: true
+            }
+        ));
         assert!(statement::parse("set x").is_err());
     }
 
@@ -699,22 +908,48 @@ mod tests {
             one("declare \"SQL_CUR1\" cursor with hold for select 1"),
             Utility::Declare { name, hold: true, .. } if name == "SQL_CUR1"
         ));
-        assert!(matches!(one("fetch 2048 in \"C\""), Utility::Fetch { count: Count::Rows(2048), .. }));
-        assert!(matches!(one("move forward all from c"), Utility::Fetch { count: Count::All, discard: true, .. }));
-        assert!(matches!(one("fetch backward 1 from c"), Utility::Fetch { count: Count::Backward, .. }));
+        assert!(matches!(
+            one("fetch 2048 in \"C\""),
+            Utility::Fetch {
+                count: Count::Rows(2048),
+                ..
+            }
+        ));
+        assert!(matches!(
+            one("move forward all from c"),
+            Utility::Fetch {
+                count: Count::All,
+                discard: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            one("fetch backward 1 from c"),
+            Utility::Fetch {
+                count: Count::Backward,
+                ..
+            }
+        ));
         match one("prepare p (int, numeric(10, 2), timestamp with time zone) as select $1") {
-            Utility::Prepare { types, statement, .. } => {
+            Utility::Prepare {
+                types, statement, ..
+            } => {
                 assert_eq!(types, ["int", "numeric(10,2)", "timestamp with time zone"]);
                 assert_eq!(statement.text, "select $1");
             }
             other => panic!("{other:?}"),
         }
-        assert!(matches!(one("execute p(1, 'x)')"), Utility::Execute { arguments: Some(a), .. } if a == "1, 'x)'"));
+        assert!(
+            matches!(one("execute p(1, 'x)')"), Utility::Execute { arguments: Some(a), .. } if a == "1, 'x)'")
+        );
     }
 
     #[test]
     fn a_search_path_is_a_list_of_names() {
-        assert_eq!(split_names("\"$user\", Public,\"A \"\"b\"\"\"", "ann"), ["ann", "public", "A \"b\""]);
+        assert_eq!(
+            split_names("\"$user\", Public,\"A \"\"b\"\"\"", "ann"),
+            ["ann", "public", "A \"b\""]
+        );
         assert!(split_names("", "ann").is_empty());
     }
 }

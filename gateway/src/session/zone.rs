@@ -39,7 +39,9 @@ impl Zone {
         if let Ok(zone) = Tz::from_str(trimmed) {
             return Ok(Zone::Named(zone));
         }
-        let known = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(trimmed));
+        let known = chrono_tz::TZ_VARIANTS
+            .iter()
+            .find(|zone| zone.name().eq_ignore_ascii_case(trimmed));
         if let Some(zone) = known {
             return Ok(Zone::Named(*zone));
         }
@@ -59,9 +61,16 @@ impl Zone {
         let spelled = |seconds: i32| {
             let sign = if seconds < 0 { '-' } else { '+' };
             let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
-            if minutes == 0 { format!("{sign}{hours:02}") } else { format!("{sign}{hours:02}:{minutes:02}") }
+            if minutes == 0 {
+                format!("{sign}{hours:02}")
+            } else {
+                format!("{sign}{hours:02}:{minutes:02}")
+            }
         };
-        Zone::Fixed { seconds, name: format!("<{}>{}", spelled(seconds), spelled(-seconds)) }
+        Zone::Fixed {
+            seconds,
+            name: format!("<{}>{}", spelled(seconds), spelled(-seconds)),
+        }
     }
 
     fn parse_posix(text: &str) -> Option<Self> {
@@ -101,15 +110,21 @@ impl Zone {
     pub fn offset_seconds(&self, micros: i64) -> i32 {
         match self {
             Zone::Named(Tz::UTC) => 0,
-            Zone::Named(zone) => DateTime::from_timestamp_micros(micros)
-                .map_or(0, |at| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()),
+            Zone::Named(zone) => DateTime::from_timestamp_micros(micros).map_or(0, |at| {
+                zone.offset_from_utc_datetime(&at.naive_utc())
+                    .fix()
+                    .local_minus_utc()
+            }),
             Zone::Fixed { seconds, .. } => *seconds,
         }
     }
 }
 
 fn invalid(text: &str) -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"TimeZone\": \"{text}\""))
+    Error::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        format!("invalid value for parameter \"TimeZone\": \"{text}\""),
+    )
 }
 
 #[cfg(test)]
@@ -118,7 +133,10 @@ mod tests {
 
     #[test]
     fn zones_are_read_as_postgresql_reads_them() {
-        assert_eq!(Zone::parse("europe/berlin").unwrap().name(), "Europe/Berlin");
+        assert_eq!(
+            Zone::parse("europe/berlin").unwrap().name(),
+            "Europe/Berlin"
+        );
         assert_eq!(Zone::parse("5").unwrap().offset_seconds(0), 18_000);
         assert_eq!(Zone::parse("-3.5").unwrap().name(), "<-03:30>+03:30");
         assert_eq!(Zone::parse("GMT+5").unwrap().offset_seconds(0), -18_000);

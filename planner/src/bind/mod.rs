@@ -3,9 +3,11 @@
 //! Tables are looked up first, all at once and without blocking ([`names`]); then the engine's own SQL
 //! planner runs over what was found ([`provider`]). No source is asked while the plan is made.
 
+mod multisets;
 mod names;
 mod passthrough;
 mod provider;
+mod spelling;
 mod types;
 
 use std::sync::Arc;
@@ -199,11 +201,13 @@ impl Planner {
             return bind_call(function);
         }
         let mut statement = statement;
+        spelling::normalize(&mut statement)?;
         session.virtual_tables.normalize(&mut statement)?;
         let native = passthrough::resolve(self, &mut statement).await?;
         let tables = names::resolve(self, session, &statement, native).await?;
         let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
         let plan = session.virtual_tables.finish(plan)?;
+        let plan = multisets::count_copies(plan).map_err(engine_error)?;
         let parameters = parameter_fields(&plan, parameter_types)?;
         let local_only = tables.has_virtual;
         let (kind, output) = self.classify(state, session, plan)?;

@@ -1,7 +1,8 @@
 //! Table names → tables, in the order PostgreSQL looks: virtual schemas first, then the search path of
 //! the current database; three parts name a catalog outright.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -10,7 +11,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::TableSource;
 use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
+use datafusion::sql::sqlparser::ast::{ObjectName, Statement, TableFactor, Visit, Visitor};
 use sluice_catalogs::{Catalog, CatalogTable};
 use sluice_spi::{Error, Result, SqlState, TableMetadata, TableStatistics, nearest};
 
@@ -84,8 +85,13 @@ pub(super) async fn resolve(
         statement,
         Statement::CreateTable(_) | Statement::Drop { .. } | Statement::CreateView(_)
     );
+    let functions = called_functions(statement);
     for reference in references {
         if tables.found.contains_key(&reference) {
+            continue;
+        }
+        // `generate_series(1, 3)` is no table, although it stands where tables stand.
+        if reference.schema().is_none() && functions.contains(reference.table()) {
             continue;
         }
         match find(planner, session, &reference).await {
@@ -99,6 +105,28 @@ pub(super) async fn resolve(
         }
     }
     Ok(tables)
+}
+
+/// The functions that are called in FROM.
+fn called_functions(statement: &Statement) -> HashSet<String> {
+    #[derive(Default)]
+    struct Calls(HashSet<String>);
+    impl Visitor for Calls {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            if let TableFactor::Table { name, args: Some(_), .. } = factor
+                && let Ok(mut parts) = object_name(name)
+                && let Some(function) = parts.pop()
+            {
+                self.0.insert(function);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls::default();
+    // The visitor never breaks.
+    let _ = statement.visit(&mut calls);
+    calls.0
 }
 
 async fn find(planner: &Planner, session: &PlanSession, reference: &TableReference) -> Result<Found> {

@@ -1,7 +1,8 @@
 //! What a reader sees of each operator: PostgreSQL's word for it, and the facts that matter.
 
 use arrow::datatypes::{DataType, Schema};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
@@ -74,10 +75,10 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
     if let Some(sort) = plan.downcast_ref::<SortExec>() {
         let name = if sort.fetch().is_some() { "Top-N Sort" } else { "Sort" };
         let limit = sort.fetch().map(|n| n.to_string()).unwrap_or_default();
-        return Description::new(name).with("Sort Key", sort.expr().to_string()).with("Limit", limit);
+        return Description::new(name).with("Sort Key", ordering(sort.expr())).with("Limit", limit);
     }
     if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
-        return Description::new("Gather Merge").with("Sort Key", merge.expr().to_string());
+        return Description::new("Gather Merge").with("Sort Key", ordering(merge.expr()));
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let output: Vec<String> = projection
@@ -91,8 +92,13 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
         return Description::new("Projection").with("Output", output.join(", "));
     }
     if let Some(repartition) = plan.downcast_ref::<RepartitionExec>() {
-        return Description::new("Repartition")
-            .with("Partitioning", repartition.partitioning().to_string());
+        return match repartition.partitioning() {
+            Partitioning::Hash(keys, partitions) => {
+                let keys: Vec<String> = keys.iter().map(|k| expression(k.as_ref())).collect();
+                Description::new(format!("Repartition HASH [{}] into {partitions}", keys.join(", ")))
+            }
+            other => Description::new(format!("Repartition into {}", other.partition_count())),
+        };
     }
     let name = match plan.name() {
         "CoalescePartitionsExec" => "Gather",
@@ -133,9 +139,16 @@ fn describe_scan(scan: &ConnectorScanExec) -> Description {
         description = description.with(&key, value);
     }
     description = description.with("Splits", scan.splits().count().to_string());
-    let run_time: Vec<String> =
-        scan.dynamic_filters().iter().map(|f| expression(f.as_ref())).collect();
-    description = description.with("Run-time Filter", run_time.join(" AND "));
+    if !scan.dynamic_filters().is_empty() {
+        // Before the run it is empty; after it, too long to show.
+        let columns: Vec<String> = scan
+            .dynamic_filters()
+            .iter()
+            .flat_map(|filter| collect_columns(filter))
+            .map(|column| column.name().to_owned())
+            .collect();
+        description = description.with("Run-time Filter", format!("on {}", columns.join(", ")));
+    }
     for note in &target.notes {
         description.notes.push(match &note.outcome {
             Pushed::Exactly => format!("Pushed exactly: {}", note.filter),
@@ -157,10 +170,33 @@ fn describe_aggregate(aggregate: &AggregateExec) -> Description {
     let keys: Vec<String> =
         aggregate.group_expr().expr().iter().map(|(e, _)| expression(e.as_ref())).collect();
     let kind = if keys.is_empty() { "Aggregate" } else { "HashAggregate" };
-    let output: Vec<String> = aggregate.aggr_expr().iter().map(|a| a.name().to_owned()).collect();
+    let output: Vec<String> = aggregate.aggr_expr().iter().map(|a| aggregate_name(a.name())).collect();
     Description::new(format!("{step}{kind}"))
         .with("Group Key", keys.join(", "))
         .with("Aggregates", output.join(", "))
+}
+
+/// `count(Int64(1))` is the engine's spelling of `count(*)`.
+fn aggregate_name(name: &str) -> String {
+    name.replace("count(Int64(1))", "count(*)").replace("Int64(", "(")
+}
+
+/// Sort keys as PostgreSQL prints them: what is the default is left out.
+fn ordering(keys: &LexOrdering) -> String {
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|key| {
+            let mut text = aggregate_name(&expression(key.expr.as_ref()));
+            if key.options.descending {
+                text.push_str(" DESC");
+            }
+            if key.options.nulls_first != key.options.descending {
+                text.push_str(if key.options.nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+            }
+            text
+        })
+        .collect();
+    keys.join(", ")
 }
 
 /// An expression without the engine's column indices (`o_orderkey@0`).

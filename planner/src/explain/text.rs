@@ -28,7 +28,7 @@ pub(super) fn print(
 fn heading(options: &ExplainOptions, node: &Node) -> String {
     let mut line = match &node.exchange {
         Some((exchange, stage, tasks)) => {
-            format!("Exchange {} from fragment {stage} ({tasks} tasks)", exchange.label())
+            format!("Exchange {} from fragment {stage} ({})", exchange.label(), counted(*tasks))
         }
         None => node.name.clone(),
     };
@@ -65,9 +65,18 @@ fn facts(options: &ExplainOptions, node: &Node) -> Vec<String> {
         .collect();
     lines.extend(node.notes.iter().cloned());
     if let Some(actual) = &node.actual {
-        lines.extend(actual.extras.iter().map(|(name, value)| format!("Counted {name}: {value}")));
+        lines.extend(actual.extras.iter().map(|(name, value)| format!("{}: {value}", capitalized(name))));
     }
     lines
+}
+
+fn counted(tasks: usize) -> String {
+    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
+}
+
+fn capitalized(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 fn print_node(
@@ -105,7 +114,8 @@ fn fragments(options: &ExplainOptions, root: &Node, lines: &mut Vec<String>) {
             for child in &node.children {
                 let source = if reads_sources(child) { "SOURCE" } else { "INTERMEDIATE" };
                 lines.push(format!(
-                    "Fragment {stage} [{source}, {tasks} tasks] output: {}",
+                    "Fragment {stage} [{source}, {}] output: {}",
+                    counted(*tasks),
                     exchange.label()
                 ));
                 print_indented(options, child, lines);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use datafusion_distributed::{
@@ -88,8 +89,13 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
         Some(boundary) => boundary.input_stage().local_plan().cloned().into_iter().collect(),
         None => plan.children().into_iter().cloned().collect(),
     };
+    // The producer's own repartitioning is the exchange, said once.
+    let children = children.iter().map(|child| match (&exchange, child.downcast_ref::<RepartitionExec>()) {
+        (Some(_), Some(repartition)) => repartition.input().clone(),
+        _ => child.clone(),
+    });
     let mut children =
-        children.iter().map(|child| node(child, analyzed)).collect::<Result<Vec<_>>>()?;
+        children.map(|child| node(&child, analyzed)).collect::<Result<Vec<_>>>()?;
     if exchange.is_none() && describe::is_plumbing(plan.as_ref()) && children.len() == 1 {
         // Nodes that only regroup batches tell a reader nothing.
         return Ok(children.remove(0));
@@ -136,8 +142,8 @@ fn actual(metrics: &MetricsSet) -> Actual {
     let mut extras = Vec::new();
     for metric in by_name.iter() {
         let shown = match metric.value() {
-            MetricValue::Count { name, count } if count.value() > 0 => {
-                Some((name.to_string(), count.value().to_string()))
+            MetricValue::Count { name, count } if count.value() > 0 && !is_noise(name) => {
+                Some((name.replace('_', " "), count.value().to_string()))
             }
             MetricValue::SpillCount(count) if count.value() > 0 => {
                 Some(("spill files".into(), count.value().to_string()))
@@ -148,7 +154,7 @@ fn actual(metrics: &MetricsSet) -> Actual {
             _ => None,
         };
         if let Some((name, value)) = shown {
-            extras.push((name.replace('_', " "), value));
+            extras.push((name, value));
         }
     }
     Actual {
@@ -156,4 +162,13 @@ fn actual(metrics: &MetricsSet) -> Actual {
         compute_ms: metrics.elapsed_compute().map(|nanos| nanos as f64 / 1e6),
         extras,
     }
+}
+
+/// Counts that only a developer of the engine reads.
+fn is_noise(name: &str) -> bool {
+    name.contains("network")
+        || name.contains("msg_count")
+        || name.contains("connections_used")
+        || name.contains("batches")
+        || name.ends_with("input_rows")
 }

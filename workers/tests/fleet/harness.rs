@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::{Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use parquet::arrow::ArrowWriter;
@@ -107,8 +108,9 @@ impl Coordinator {
         table: &Table,
     ) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(2);
-        let state = SessionStateBuilder::new()
-            .with_default_features()
+        let mut builder = SessionStateBuilder::new().with_default_features();
+        add_functions(&mut builder);
+        let state = builder
             .with_config(config)
             .with_runtime_env(runtime_env(&MemoryConfig::default()).unwrap())
             .with_distributed_planner()
@@ -177,9 +179,32 @@ fn worker_service(id: &str, build: &str, channels: &WorkerChannels) -> Arc<Worke
         build_id: build.to_owned(),
         runtime: runtime_env(&MemoryConfig::default()).unwrap(),
         channels: channels.clone(),
-        customize: Arc::new(|builder, _headers| Ok(builder)),
+        customize: Arc::new(|mut builder, _headers| {
+            add_functions(&mut builder);
+            Ok(builder)
+        }),
         compute: tokio::runtime::Handle::current(),
     })
+}
+
+/// Adds `slow(bigint)`, which returns its argument after a third of a second for each batch.
+fn add_functions(builder: &mut SessionStateBuilder) {
+    let body = |arguments: &[ColumnarValue]| {
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(arguments[0].clone())
+    };
+    let types = (vec![DataType::Int64], DataType::Int64);
+    let slow = create_udf(
+        "slow",
+        types.0,
+        types.1,
+        Volatility::Volatile,
+        Arc::new(body),
+    );
+    builder
+        .scalar_functions()
+        .get_or_insert_default()
+        .push(Arc::new(slow));
 }
 
 /// A folder of Parquet files with the columns `k` (0 to 9) and `v` (0 to rows - 1).

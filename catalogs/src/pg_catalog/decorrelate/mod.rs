@@ -18,9 +18,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
 };
 
 use self::push::Unnesting;
@@ -69,6 +69,30 @@ fn unnest_in_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<Lo
     if !needed {
         return Ok(Transformed::no(node));
     }
+    // Conditions without a subquery go first: a subquery is only asked about rows that they leave.
+    let node = match node {
+        LogicalPlan::Filter(f) => {
+            let with_subquery = |e: &Expr| e.exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_))));
+            let mut plain = Vec::new();
+            let mut asking = Vec::new();
+            for conjunct in split_conjunction(&f.predicate) {
+                if with_subquery(conjunct)? {
+                    asking.push(conjunct.clone())
+                } else {
+                    plain.push(conjunct.clone())
+                }
+            }
+            let input = match conjunction(plain) {
+                Some(plain) => LogicalPlan::Filter(Filter::try_new(plain, f.input)?),
+                None => Arc::unwrap_or_clone(f.input),
+            };
+            match conjunction(asking) {
+                Some(asking) => LogicalPlan::Filter(Filter::try_new(asking, Arc::new(input))?),
+                None => return Ok(Transformed::yes(input)),
+            }
+        }
+        other => other,
+    };
     let input = node.inputs()[0].clone();
     let mut joined = input.clone();
     let preserver = NamePreserver::new(&node);
@@ -141,9 +165,13 @@ fn engine_unnests(subquery: &LogicalPlan) -> bool {
         LogicalPlan::Subquery(s) => engine_unnests(&s.subquery),
         LogicalPlan::Aggregate(a) => {
             // Of no rows the engine knows what a count is, but not what an expression over an array is.
-            let collects = |e: &Expr| matches!(e, Expr::AggregateFunction(f) if f.func.name() == "array_agg");
+            let collects =
+                |e: &Expr| matches!(e, Expr::AggregateFunction(f) if f.func.name() == "array_agg");
             a.group_expr.is_empty()
-                && !a.aggr_expr.iter().any(|e| e.contains_outer() || collects(e))
+                && !a
+                    .aggr_expr
+                    .iter()
+                    .any(|e| e.contains_outer() || collects(e))
                 && plainly_filtered(&a.input)
         }
         _ => false,

@@ -349,4 +349,3 @@ fn materialized_views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         ]);
     }
 }
-

@@ -80,6 +80,7 @@ pub(crate) enum Decoder {
     Decimal128(Decimal128Builder, NumericReader),
     Decimal256(Decimal256Builder, NumericReader),
     Text(StringViewBuilder),
+    Bpchar(StringViewBuilder),
     Jsonb(StringViewBuilder),
     Uuid(StringViewBuilder),
     Bytea(BinaryBuilder),
@@ -124,11 +125,11 @@ impl Decoder {
             },
             ColumnType::Text
             | ColumnType::Name
-            | ColumnType::Bpchar { .. }
             | ColumnType::Json
             | ColumnType::Enum
             | ColumnType::AsText
             | ColumnType::AsOutput => Decoder::Text(StringViewBuilder::with_capacity(rows)),
+            ColumnType::Bpchar { .. } => Decoder::Bpchar(StringViewBuilder::with_capacity(rows)),
             ColumnType::Jsonb => Decoder::Jsonb(StringViewBuilder::with_capacity(rows)),
             ColumnType::Uuid => Decoder::Uuid(StringViewBuilder::with_capacity(rows)),
             ColumnType::Bytea => Decoder::Bytea(BinaryBuilder::with_capacity(rows, 0)),
@@ -190,6 +191,7 @@ impl Decoder {
             Decoder::Decimal128(builder, reader) => builder.append_value(reader.read_i128(raw)?),
             Decoder::Decimal256(builder, reader) => builder.append_value(reader.read_i256(raw)?),
             Decoder::Text(builder) => append_text(builder, raw)?,
+            Decoder::Bpchar(builder) => append_text(builder, without_padding(raw))?,
             Decoder::Jsonb(builder) => match raw.split_first() {
                 // The first byte is the version of the format.
                 Some((1, text)) => append_text(builder, text)?,
@@ -225,9 +227,10 @@ impl Decoder {
             Decoder::Float8(builder) => builder.append_null(),
             Decoder::Decimal128(builder, _) => builder.append_null(),
             Decoder::Decimal256(builder, _) => builder.append_null(),
-            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => {
-                builder.append_null()
-            }
+            Decoder::Text(builder)
+            | Decoder::Bpchar(builder)
+            | Decoder::Jsonb(builder)
+            | Decoder::Uuid(builder) => builder.append_null(),
             Decoder::Bytea(builder) => builder.append_null(),
             Decoder::Date(builder) => builder.append_null(),
             Decoder::Time(builder) => builder.append_null(),
@@ -248,9 +251,10 @@ impl Decoder {
             Decoder::Float8(builder) => Arc::new(builder.finish()),
             Decoder::Decimal128(builder, _) => Arc::new(builder.finish()),
             Decoder::Decimal256(builder, _) => Arc::new(builder.finish()),
-            Decoder::Text(builder) | Decoder::Jsonb(builder) | Decoder::Uuid(builder) => {
-                Arc::new(builder.finish())
-            }
+            Decoder::Text(builder)
+            | Decoder::Bpchar(builder)
+            | Decoder::Jsonb(builder)
+            | Decoder::Uuid(builder) => Arc::new(builder.finish()),
             Decoder::Bytea(builder) => Arc::new(builder.finish()),
             Decoder::Date(builder) => Arc::new(builder.finish()),
             Decoder::Time(builder) => Arc::new(builder.finish()),
@@ -275,6 +279,16 @@ fn wrong_length(type_name: &str) -> Fault {
 }
 
 #[inline]
+/// char(n) without its padding: trailing blanks do not count in comparisons, and the front puts them back
+/// where a value is shown.
+fn without_padding(raw: &[u8]) -> &[u8] {
+    let end = raw
+        .iter()
+        .rposition(|byte| *byte != b' ')
+        .map_or(0, |last| last + 1);
+    &raw[..end]
+}
+
 fn append_text(builder: &mut StringViewBuilder, raw: &[u8]) -> std::result::Result<(), Fault> {
     match std::str::from_utf8(raw) {
         Ok(text) => {

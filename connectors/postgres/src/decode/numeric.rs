@@ -135,7 +135,7 @@ impl NumericReader {
     fn wide(&self, negative: bool, groups: &[u8], shift: i32) -> Result<i256, Fault> {
         let mut value = i256::ZERO;
         let mut shift = shift;
-        // Groups below the scale must be zeros but for the digits that the scale still shows.
+        // Groups that are wholly below the scale must be zeros.
         let (groups, dropped) = {
             let mut groups = groups;
             while shift <= -4 && groups.ends_with(&[0, 0]) {
@@ -148,23 +148,32 @@ impl NumericReader {
             return Err(self.too_fine());
         }
         let base = i256::from_i128(10_000);
-        for group in groups.chunks_exact(2) {
-            let digit = i256::from_i128(u16::from_be_bytes([group[0], group[1]]).into());
+        let too_large = || self.too_large();
+        let mut groups = groups
+            .chunks_exact(2)
+            .map(|group| u16::from_be_bytes([group[0], group[1]]));
+        // Below the scale's last digit, the last group has zeros: they are left out rather than divided
+        // off, since the value with them may not fit where the value without them does.
+        let last = if shift < 0 { groups.next_back() } else { None };
+        for group in groups {
             value = value
                 .checked_mul(base)
-                .and_then(|value| value.checked_add(digit))
-                .ok_or_else(|| self.too_large())?;
+                .and_then(|value| value.checked_add(i256::from_i128(group.into())))
+                .ok_or_else(too_large)?;
         }
-        if shift >= 0 {
+        if let Some(last) = last {
+            let below = 10u16.pow(shift.unsigned_abs());
+            if last % below != 0 {
+                return Err(self.too_fine());
+            }
+            value = ten_to(4 + shift)
+                .and_then(|power| value.checked_mul(power))
+                .and_then(|value| value.checked_add(i256::from_i128((last / below).into())))
+                .ok_or_else(too_large)?;
+        } else {
             value = ten_to(shift)
                 .and_then(|power| value.checked_mul(power))
-                .ok_or_else(|| self.too_large())?;
-        } else {
-            let power = ten_to(-shift).ok_or_else(|| self.too_fine())?;
-            match (value.checked_rem(power), value.checked_div(power)) {
-                (Some(i256::ZERO), Some(quotient)) => value = quotient,
-                _ => return Err(self.too_fine()),
-            }
+                .ok_or_else(too_large)?;
         }
         if value >= self.bound {
             return Err(self.too_large());

@@ -5,10 +5,12 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, DurationMicrosecondType, DurationMillisecondType,
-    DurationNanosecondType, DurationSecondType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
-    IntervalYearMonthType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, DurationMicrosecondType,
+    DurationMillisecondType, DurationNanosecondType, DurationSecondType, IntervalDayTimeType,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time32MillisecondType,
+    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
 };
 use sluice_spi::{Error, Result, SqlState};
 
@@ -26,33 +28,60 @@ const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 /// Chooses the writer of a date, time, timestamp, interval or duration column.
 pub(super) fn datetime(array: &ArrayRef, format: Format, style: &Style) -> Result<Box<dyn Values>> {
     Ok(match array.data_type() {
-        DataType::Date32 => Box::new(Date { array: array.as_primitive::<Date32Type>().clone(), format }),
+        DataType::Date32 => Box::new(Date {
+            array: array.as_primitive::<Date32Type>().clone(),
+            format,
+        }),
         DataType::Date64 => {
-            let days = array.as_primitive::<Date64Type>().unary(|ms| ms.div_euclid(86_400_000) as i32);
-            Box::new(Date { array: days, format })
+            let days = array
+                .as_primitive::<Date64Type>()
+                .unary(|ms| ms.div_euclid(86_400_000) as i32);
+            Box::new(Date {
+                array: days,
+                format,
+            })
         }
-        DataType::Time32(TimeUnit::Second) => time::<Time32SecondType>(array, Scale::SECONDS, format),
+        DataType::Time32(TimeUnit::Second) => {
+            time::<Time32SecondType>(array, Scale::SECONDS, format)
+        }
         DataType::Time32(_) => time::<Time32MillisecondType>(array, Scale::MILLIS, format),
-        DataType::Time64(TimeUnit::Nanosecond) => time::<Time64NanosecondType>(array, Scale::NANOS, format),
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            time::<Time64NanosecondType>(array, Scale::NANOS, format)
+        }
         DataType::Time64(_) => time::<Time64MicrosecondType>(array, Scale::MICROS, format),
         DataType::Timestamp(unit, zone) => {
             let zone = zone.as_ref().map(|_| style.zone.clone());
             match unit {
-                TimeUnit::Second => timestamp::<TimestampSecondType>(array, Scale::SECONDS, zone, format),
-                TimeUnit::Millisecond => timestamp::<TimestampMillisecondType>(array, Scale::MILLIS, zone, format),
-                TimeUnit::Microsecond => timestamp::<TimestampMicrosecondType>(array, Scale::MICROS, zone, format),
-                TimeUnit::Nanosecond => timestamp::<TimestampNanosecondType>(array, Scale::NANOS, zone, format),
+                TimeUnit::Second => {
+                    timestamp::<TimestampSecondType>(array, Scale::SECONDS, zone, format)
+                }
+                TimeUnit::Millisecond => {
+                    timestamp::<TimestampMillisecondType>(array, Scale::MILLIS, zone, format)
+                }
+                TimeUnit::Microsecond => {
+                    timestamp::<TimestampMicrosecondType>(array, Scale::MICROS, zone, format)
+                }
+                TimeUnit::Nanosecond => {
+                    timestamp::<TimestampNanosecondType>(array, Scale::NANOS, zone, format)
+                }
             }
         }
         DataType::Duration(unit) => match unit {
             TimeUnit::Second => duration::<DurationSecondType>(array, Scale::SECONDS, format),
-            TimeUnit::Millisecond => duration::<DurationMillisecondType>(array, Scale::MILLIS, format),
-            TimeUnit::Microsecond => duration::<DurationMicrosecondType>(array, Scale::MICROS, format),
+            TimeUnit::Millisecond => {
+                duration::<DurationMillisecondType>(array, Scale::MILLIS, format)
+            }
+            TimeUnit::Microsecond => {
+                duration::<DurationMicrosecondType>(array, Scale::MICROS, format)
+            }
             TimeUnit::Nanosecond => duration::<DurationNanosecondType>(array, Scale::NANOS, format),
         },
         DataType::Interval(IntervalUnit::YearMonth) => {
             let array = array.as_primitive::<IntervalYearMonthType>().clone();
-            Box::new(Interval { format, parts: move |row| Ok((array.value(row), 0, 0)) })
+            Box::new(Interval {
+                format,
+                parts: move |row| Ok((array.value(row), 0, 0)),
+            })
         }
         DataType::Interval(IntervalUnit::DayTime) => {
             let array = array.as_primitive::<IntervalDayTimeType>().clone();
@@ -74,7 +103,11 @@ pub(super) fn datetime(array: &ArrayRef, format: Format, style: &Style) -> Resul
                 },
             })
         }
-        other => return Err(Error::internal(format!("{other} is not a date or time type"))),
+        other => {
+            return Err(Error::internal(format!(
+                "{other} is not a date or time type"
+            )));
+        }
     })
 }
 
@@ -86,19 +119,34 @@ struct Scale {
 }
 
 impl Scale {
-    const SECONDS: Scale = Scale { multiply: MICROS_PER_SECOND, divide: 1 };
-    const MILLIS: Scale = Scale { multiply: 1000, divide: 1 };
-    const MICROS: Scale = Scale { multiply: 1, divide: 1 };
-    const NANOS: Scale = Scale { multiply: 1, divide: 1000 };
+    const SECONDS: Scale = Scale {
+        multiply: MICROS_PER_SECOND,
+        divide: 1,
+    };
+    const MILLIS: Scale = Scale {
+        multiply: 1000,
+        divide: 1,
+    };
+    const MICROS: Scale = Scale {
+        multiply: 1,
+        divide: 1,
+    };
+    const NANOS: Scale = Scale {
+        multiply: 1,
+        divide: 1000,
+    };
 
     #[inline]
     fn micros(self, value: i64, what: &str) -> Result<i64, Box<Error>> {
         if self.divide > 1 {
             return Ok(value.div_euclid(self.divide));
         }
-        value
-            .checked_mul(self.multiply)
-            .ok_or_else(|| Box::new(Error::new(SqlState::DATETIME_OVERFLOW, format!("{what} out of range"))))
+        value.checked_mul(self.multiply).ok_or_else(|| {
+            Box::new(Error::new(
+                SqlState::DATETIME_OVERFLOW,
+                format!("{what} out of range"),
+            ))
+        })
     }
 }
 
@@ -135,7 +183,11 @@ fn time<T: ArrowPrimitiveType>(array: &ArrayRef, scale: Scale, format: Format) -
 where
     T::Native: Into<i64>,
 {
-    Box::new(Time { array: array.as_primitive::<T>().clone(), scale, format })
+    Box::new(Time {
+        array: array.as_primitive::<T>().clone(),
+        scale,
+        format,
+    })
 }
 
 struct Time<T: ArrowPrimitiveType> {
@@ -158,11 +210,21 @@ where
     }
 }
 
-fn timestamp<T>(array: &ArrayRef, scale: Scale, zone: Option<Zone>, format: Format) -> Box<dyn Values>
+fn timestamp<T>(
+    array: &ArrayRef,
+    scale: Scale,
+    zone: Option<Zone>,
+    format: Format,
+) -> Box<dyn Values>
 where
     T: ArrowPrimitiveType<Native = i64>,
 {
-    Box::new(Timestamp { array: array.as_primitive::<T>().clone(), scale, zone, format })
+    Box::new(Timestamp {
+        array: array.as_primitive::<T>().clone(),
+        scale,
+        zone,
+        format,
+    })
 }
 
 struct Timestamp<T: ArrowPrimitiveType> {
@@ -188,7 +250,10 @@ impl<T: ArrowPrimitiveType<Native = i64>> Values for Timestamp<T> {
         match self.format {
             Format::Binary => {
                 let micros = micros.checked_sub(PG_EPOCH_MICROS).ok_or_else(|| {
-                    Box::new(Error::new(SqlState::DATETIME_OVERFLOW, "timestamp out of range"))
+                    Box::new(Error::new(
+                        SqlState::DATETIME_OVERFLOW,
+                        "timestamp out of range",
+                    ))
                 })?;
                 out.extend_from_slice(&micros.to_be_bytes());
             }
@@ -203,7 +268,10 @@ where
     T: ArrowPrimitiveType<Native = i64>,
 {
     let array = array.as_primitive::<T>().clone();
-    Box::new(Interval { format, parts: move |row| Ok((0, 0, scale.micros(array.value(row), "interval")?)) })
+    Box::new(Interval {
+        format,
+        parts: move |row| Ok((0, 0, scale.micros(array.value(row), "interval")?)),
+    })
 }
 
 struct Interval<F> {
@@ -238,11 +306,16 @@ fn write_date(days: i64, out: &mut Vec<u8>) -> bool {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let before_christ = year <= 0;
     let year = if before_christ { 1 - year } else { year } as u64;

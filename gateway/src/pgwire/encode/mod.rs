@@ -55,7 +55,11 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Style { zone: Zone::utc(), extra_float_digits: 1, bytea_escape: false }
+        Style {
+            zone: Zone::utc(),
+            extra_float_digits: 1,
+            bytea_escape: false,
+        }
     }
 }
 
@@ -123,7 +127,10 @@ impl RowEncoder {
         if formats.len() > 1 && formats.len() != count {
             return Err(Error::new(
                 sluice_spi::SqlState::PROTOCOL_VIOLATION,
-                format!("bind message has {} result formats but query has {count} columns", formats.len()),
+                format!(
+                    "bind message has {} result formats but query has {count} columns",
+                    formats.len()
+                ),
             ));
         }
         let columns = schema
@@ -143,7 +150,13 @@ impl RowEncoder {
     pub fn encode(&self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (plan, array) in self.columns.iter().zip(batch.columns()) {
-            columns.push(bind(array, &plan.field, plan.pg_type, plan.format, &self.style)?);
+            columns.push(bind(
+                array,
+                &plan.field,
+                plan.pg_type,
+                plan.format,
+                &self.style,
+            )?);
         }
         let count = (columns.len() as i16).to_be_bytes();
         for row in 0..batch.num_rows() {
@@ -153,7 +166,10 @@ impl RowEncoder {
                 column.write_sized(row, out).map_err(|error| *error)?;
             }
             let length = i32::try_from(out.len() - start - 1).map_err(|_| {
-                Error::new(sluice_spi::SqlState::CONFIGURATION_LIMIT_EXCEEDED, "row is larger than 2 GiB")
+                Error::new(
+                    sluice_spi::SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                    "row is larger than 2 GiB",
+                )
             })?;
             out[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
         }
@@ -176,12 +192,24 @@ pub fn describe(schema: &Schema, formats: &[Format]) -> Vec<(String, PgType, For
         .fields()
         .iter()
         .enumerate()
-        .map(|(index, field)| (field.name().clone(), PgType::of_field(field), format_of(formats, index)))
+        .map(|(index, field)| {
+            (
+                field.name().clone(),
+                PgType::of_field(field),
+                format_of(formats, index),
+            )
+        })
         .collect()
 }
 
 /// Chooses the writer of one array. `field` gives the tag, `pg_type` what the column was announced as.
-pub(crate) fn bind(array: &ArrayRef, field: &Field, pg_type: PgType, format: Format, style: &Style) -> Result<Column> {
+pub(crate) fn bind(
+    array: &ArrayRef,
+    field: &Field,
+    pg_type: PgType,
+    format: Format,
+    style: &Style,
+) -> Result<Column> {
     let array = unwrap_encoding(array)?;
     let nulls = array.logical_nulls();
     let values = bind_values(&array, field, pg_type, format, style)?;
@@ -197,7 +225,8 @@ fn unwrap_encoding(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::LargeListView(item) => DataType::LargeList(Arc::clone(item)),
         _ => return Ok(Arc::clone(array)),
     };
-    let array = cast(array, &plain).map_err(|error| Error::internal(format!("cannot unpack a column: {error}")))?;
+    let array = cast(array, &plain)
+        .map_err(|error| Error::internal(format!("cannot unpack a column: {error}")))?;
     unwrap_encoding(&array)
 }
 
@@ -211,28 +240,53 @@ fn bind_values(
     Ok(match array.data_type() {
         DataType::Null => Box::new(text::Nothing),
         DataType::Boolean => text::boolean(array.as_boolean().clone(), format),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt8 | DataType::UInt16
-        | DataType::UInt32 | DataType::UInt64 => number::integer(array, pg_type, format)?,
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => number::float(array, pg_type, format, style)?,
-        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64 => number::integer(array, pg_type, format)?,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => {
+            number::float(array, pg_type, format, style)?
+        }
+        DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => {
             // A numeric without typmod carries its scale only as room for digits.
             number::decimal(array, pg_type.modifier < 0, format)?
         }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => text::string(array, pg_type.oid, format)?,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            text::string(array, pg_type, format)?
+        }
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => {
             if pg_type.oid == oid::UUID {
                 text::uuid_bytes(array, format)?
             } else {
                 text::bytea(array, format, style)?
             }
         }
-        DataType::Date32 | DataType::Date64 | DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(..)
-        | DataType::Interval(_) | DataType::Duration(_) => datetime::datetime(array, format, style)?,
+        DataType::Date32
+        | DataType::Date64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Timestamp(..)
+        | DataType::Interval(_)
+        | DataType::Duration(_) => datetime::datetime(array, format, style)?,
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
             nested::list(array, field, pg_type, format, style)?
         }
         DataType::Struct(_) | DataType::Map(..) => nested::json(array, field, format, style)?,
-        other => return Err(Error::unsupported(format!("cannot send a column of type {other}"))),
+        other => {
+            return Err(Error::unsupported(format!(
+                "cannot send a column of type {other}"
+            )));
+        }
     })
 }
 

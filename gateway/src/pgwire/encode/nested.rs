@@ -18,15 +18,24 @@ impl Ranges {
         let (ends, items): (Vec<usize>, ArrayRef) = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                (list.offsets().iter().map(|o| *o as usize).collect(), list.values().clone())
+                (
+                    list.offsets().iter().map(|o| *o as usize).collect(),
+                    list.values().clone(),
+                )
             }
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                (list.offsets().iter().map(|o| *o as usize).collect(), list.values().clone())
+                (
+                    list.offsets().iter().map(|o| *o as usize).collect(),
+                    list.values().clone(),
+                )
             }
             DataType::FixedSizeList(_, size) => {
                 let list = array.as_fixed_size_list();
-                ((0..=list.len()).map(|row| row * *size as usize).collect(), list.values().clone())
+                (
+                    (0..=list.len()).map(|row| row * *size as usize).collect(),
+                    list.values().clone(),
+                )
             }
             other => return Err(Error::internal(format!("{other} is not a list type"))),
         };
@@ -40,7 +49,9 @@ impl Ranges {
 
 fn item_field(data_type: &DataType) -> Option<&Field> {
     match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            Some(item)
+        }
         DataType::ListView(item) | DataType::LargeListView(item) => Some(item),
         _ => None,
     }
@@ -56,7 +67,9 @@ pub(super) fn list(
 ) -> Result<Box<dyn Values>> {
     let level = Level::new(array, format, style)?;
     Ok(match format {
-        Format::Text if matches!(pg_type.oid, oid::INT2VECTOR | oid::OIDVECTOR) => Box::new(VectorText(level)),
+        Format::Text if matches!(pg_type.oid, oid::INT2VECTOR | oid::OIDVECTOR) => {
+            Box::new(VectorText(level))
+        }
         Format::Text => Box::new(ArrayText(level)),
         Format::Binary => {
             let mut item = item_field(field.data_type());
@@ -69,7 +82,11 @@ pub(super) fn list(
                 _ => item.map_or(oid::TEXT, |item| PgType::of_field(item).oid),
             };
             let lower_bound = i32::from(!matches!(pg_type.oid, oid::INT2VECTOR | oid::OIDVECTOR));
-            Box::new(ArrayBinary { level, element, lower_bound })
+            Box::new(ArrayBinary {
+                level,
+                element,
+                lower_bound,
+            })
         }
     })
 }
@@ -81,7 +98,10 @@ struct Level {
 }
 
 enum Items {
-    Lists { nulls: Option<arrow::buffer::NullBuffer>, level: Box<Level> },
+    Lists {
+        nulls: Option<arrow::buffer::NullBuffer>,
+        level: Box<Level>,
+    },
     Elements(Column),
 }
 
@@ -92,7 +112,10 @@ impl Level {
         let field = item_field(array.data_type())
             .ok_or_else(|| Error::internal(format!("{} is not a list type", array.data_type())))?;
         let items = if item_field(items.data_type()).is_some() {
-            Items::Lists { nulls: items.logical_nulls(), level: Box::new(Level::new(&items, format, style)?) }
+            Items::Lists {
+                nulls: items.logical_nulls(),
+                level: Box::new(Level::new(&items, format, style)?),
+            }
         } else {
             Items::Elements(bind(&items, field, PgType::of_field(field), format, style)?)
         };
@@ -195,8 +218,14 @@ impl Values for VectorText {
 /// Quotes the element just written from `start` on, where `array_out` would.
 fn quote_element(start: usize, out: &mut Vec<u8>) {
     let element = &out[start..];
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t'..=b'\r');
-    if !element.is_empty() && !element.eq_ignore_ascii_case(b"NULL") && !element.iter().any(special) {
+    let special = |byte: &u8| {
+        matches!(
+            byte,
+            b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t'..=b'\r'
+        )
+    };
+    if !element.is_empty() && !element.eq_ignore_ascii_case(b"NULL") && !element.iter().any(special)
+    {
         return;
     }
     let element = out.split_off(start);
@@ -231,13 +260,25 @@ impl Values for ArrayBinary {
             out.extend_from_slice(&(*length as i32).to_be_bytes());
             out.extend_from_slice(&self.lower_bound.to_be_bytes());
         }
-        if dimensions.is_empty() { Ok(()) } else { self.level.write_elements(row, out) }
+        if dimensions.is_empty() {
+            Ok(())
+        } else {
+            self.level.write_elements(row, out)
+        }
     }
 }
 
 /// Chooses the writer of a struct or map column.
-pub(super) fn json(array: &ArrayRef, field: &Field, format: Format, style: &Style) -> Result<Box<dyn Values>> {
-    Ok(Box::new(Json { node: Node::new(array, field, style)?, binary: format == Format::Binary }))
+pub(super) fn json(
+    array: &ArrayRef,
+    field: &Field,
+    format: Format,
+    style: &Style,
+) -> Result<Box<dyn Values>> {
+    Ok(Box::new(Json {
+        node: Node::new(array, field, style)?,
+        binary: format == Format::Binary,
+    }))
 }
 
 struct Json {
@@ -264,11 +305,25 @@ enum Node {
     Quoted(Column),
     /// A boolean prints in full.
     Boolean(ArrayRef),
-    List { array: ArrayRef, ranges: Ranges, items: Box<Node> },
-    Struct { array: StructArray, fields: Vec<(String, Node)> },
-    Map { array: MapArray, keys: Vec<Option<String>>, values: Box<Node> },
+    List {
+        array: ArrayRef,
+        ranges: Ranges,
+        items: Box<Node>,
+    },
+    Struct {
+        array: StructArray,
+        fields: Vec<(String, Node)>,
+    },
+    Map {
+        array: MapArray,
+        keys: Vec<Option<String>>,
+        values: Box<Node>,
+    },
     /// Timestamps are ISO 8601 in JSON.
-    Timestamp { array: ArrayRef, zone: Option<crate::session::Zone> },
+    Timestamp {
+        array: ArrayRef,
+        zone: Option<crate::session::Zone>,
+    },
 }
 
 impl Node {
@@ -289,25 +344,39 @@ impl Node {
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 let (ranges, items) = Ranges::of(&array)?;
                 let items = Box::new(Node::new(&items, item, style)?);
-                Node::List { array, ranges, items }
+                Node::List {
+                    array,
+                    ranges,
+                    items,
+                }
             }
             DataType::Struct(children) => {
                 let structs = array.as_struct().clone();
                 let fields = children
                     .iter()
                     .zip(structs.columns())
-                    .map(|(child, column)| Ok((child.name().clone(), Node::new(column, child, style)?)))
+                    .map(|(child, column)| {
+                        Ok((child.name().clone(), Node::new(column, child, style)?))
+                    })
                     .collect::<Result<_>>()?;
-                Node::Struct { array: structs, fields }
+                Node::Struct {
+                    array: structs,
+                    fields,
+                }
             }
             DataType::Map(..) => {
                 let map = array.as_map().clone();
                 let entries = map.entries();
                 let keys = spell_keys(map.keys())?;
                 let value_field = entries.fields().get(1).cloned();
-                let value_field = value_field.ok_or_else(|| Error::internal("a map without values"))?;
+                let value_field =
+                    value_field.ok_or_else(|| Error::internal("a map without values"))?;
                 let values = Box::new(Node::new(map.values(), &value_field, style)?);
-                Node::Map { array: map, keys, values }
+                Node::Map {
+                    array: map,
+                    keys,
+                    values,
+                }
             }
             _ => match types::pg_type(field) {
                 Some("json" | "jsonb") => Node::Raw(column(&array)?),
@@ -319,7 +388,9 @@ impl Node {
     fn is_null(&self, row: usize) -> bool {
         match self {
             Node::Bare(column) | Node::Raw(column) | Node::Quoted(column) => column.is_null(row),
-            Node::Boolean(array) | Node::List { array, .. } | Node::Timestamp { array, .. } => array.is_null(row),
+            Node::Boolean(array) | Node::List { array, .. } | Node::Timestamp { array, .. } => {
+                array.is_null(row)
+            }
             Node::Struct { array, .. } => array.is_null(row),
             Node::Map { array, .. } => array.is_null(row),
         }
@@ -332,7 +403,11 @@ impl Node {
         }
         match self {
             Node::Boolean(array) => {
-                out.extend_from_slice(if array.as_boolean().value(row) { b"true" } else { b"false" });
+                out.extend_from_slice(if array.as_boolean().value(row) {
+                    b"true"
+                } else {
+                    b"false"
+                });
             }
             Node::Bare(column) => {
                 let start = out.len();
@@ -350,7 +425,9 @@ impl Node {
                 write_json_string(&text, out);
             }
             Node::Timestamp { array, zone } => {
-                let micros = array.as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(row);
+                let micros = array
+                    .as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
+                    .value(row);
                 out.push(b'"');
                 super::datetime::write_timestamp(micros, zone.as_ref(), b'T', out);
                 out.push(b'"');
@@ -377,10 +454,15 @@ impl Node {
                 }
                 out.push(b'}');
             }
-            Node::Map { array, keys, values } => {
+            Node::Map {
+                array,
+                keys,
+                values,
+            } => {
                 let offsets = array.value_offsets();
                 out.push(b'{');
-                for (index, entry) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
+                for (index, entry) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate()
+                {
                     if index > 0 {
                         out.extend_from_slice(b", ");
                     }
@@ -398,8 +480,11 @@ impl Node {
 /// A map's keys as text: JSON has no other keys.
 fn spell_keys(keys: &ArrayRef) -> Result<Vec<Option<String>>> {
     let options = FormatOptions::default();
-    let formatter = ArrayFormatter::try_new(keys, &options).map_err(|error| Error::internal(error.to_string()))?;
-    Ok((0..keys.len()).map(|row| (!keys.is_null(row)).then(|| formatter.value(row).to_string())).collect())
+    let formatter = ArrayFormatter::try_new(keys, &options)
+        .map_err(|error| Error::internal(error.to_string()))?;
+    Ok((0..keys.len())
+        .map(|row| (!keys.is_null(row)).then(|| formatter.value(row).to_string()))
+        .collect())
 }
 
 fn write_json_string(text: &[u8], out: &mut Vec<u8>) {

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
-    i256,
+    ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type, i256,
 };
 use sluice_spi::{Error, Result, SqlState};
 
@@ -14,7 +14,11 @@ use super::{Format, Style, Values, Written};
 use crate::pgwire::types::{PgType, oid, type_name};
 
 /// Chooses the writer of an integer column, whatever its Arrow width.
-pub(super) fn integer(array: &ArrayRef, pg_type: PgType, format: Format) -> Result<Box<dyn Values>> {
+pub(super) fn integer(
+    array: &ArrayRef,
+    pg_type: PgType,
+    format: Format,
+) -> Result<Box<dyn Values>> {
     fn of<T>(array: &ArrayRef, pg_type: PgType, format: Format) -> Box<dyn Values>
     where
         T: ArrowPrimitiveType,
@@ -66,45 +70,87 @@ where
         let value: i128 = self.array.value(row).into();
         let out_of_range = || {
             let name = type_name(self.pg_type.oid);
-            Box::new(Error::new(SqlState::NUMERIC_OUT_OF_RANGE, format!("{name} out of range")))
+            Box::new(Error::new(
+                SqlState::NUMERIC_OUT_OF_RANGE,
+                format!("{name} out of range"),
+            ))
         };
         match (self.pg_type.oid, self.pg_type.length) {
             (oid::NUMERIC, _) => {
                 let digits = itoa::Buffer::new().format(value.unsigned_abs()).to_owned();
                 write_numeric_binary(value < 0, digits.as_bytes(), 0, 0, out);
             }
-            (_, 2) => out.extend_from_slice(&i16::try_from(value).map_err(|_| out_of_range())?.to_be_bytes()),
-            (oid::INT4, _) => out.extend_from_slice(&i32::try_from(value).map_err(|_| out_of_range())?.to_be_bytes()),
+            (_, 2) => out.extend_from_slice(
+                &i16::try_from(value)
+                    .map_err(|_| out_of_range())?
+                    .to_be_bytes(),
+            ),
+            (oid::INT4, _) => out.extend_from_slice(
+                &i32::try_from(value)
+                    .map_err(|_| out_of_range())?
+                    .to_be_bytes(),
+            ),
             // Object ids are unsigned; a negative one is the same bits.
             (_, 4) => {
                 let bits = u32::try_from(value).or_else(|_| i32::try_from(value).map(|v| v as u32));
                 out.extend_from_slice(&bits.map_err(|_| out_of_range())?.to_be_bytes());
             }
-            _ => out.extend_from_slice(&i64::try_from(value).map_err(|_| out_of_range())?.to_be_bytes()),
+            _ => out.extend_from_slice(
+                &i64::try_from(value)
+                    .map_err(|_| out_of_range())?
+                    .to_be_bytes(),
+            ),
         }
         Ok(())
     }
 }
 
 /// Chooses the writer of a float column. A column announced as `float8` may hold narrower values.
-pub(super) fn float(array: &ArrayRef, pg_type: PgType, format: Format, style: &Style) -> Result<Box<dyn Values>> {
+pub(super) fn float(
+    array: &ArrayRef,
+    pg_type: PgType,
+    format: Format,
+    style: &Style,
+) -> Result<Box<dyn Values>> {
     let extra = style.extra_float_digits;
     let wide = pg_type.oid == oid::FLOAT8;
     Ok(match (array.data_type(), wide) {
         (DataType::Float16, _) => {
             let array = array.as_primitive::<Float16Type>();
             let array: PrimitiveArray<Float32Type> = array.unary(|v| v.to_f32());
-            Box::new(Float4 { array, format, extra })
+            Box::new(Float4 {
+                array,
+                format,
+                extra,
+            })
         }
-        (DataType::Float32, false) => Box::new(Float4 { array: array.as_primitive().clone(), format, extra }),
+        (DataType::Float32, false) => Box::new(Float4 {
+            array: array.as_primitive().clone(),
+            format,
+            extra,
+        }),
         (DataType::Float32, true) => {
-            let array: PrimitiveArray<Float64Type> = array.as_primitive::<Float32Type>().unary(f64::from);
-            Box::new(Float8 { array, format, extra })
+            let array: PrimitiveArray<Float64Type> =
+                array.as_primitive::<Float32Type>().unary(f64::from);
+            Box::new(Float8 {
+                array,
+                format,
+                extra,
+            })
         }
-        (DataType::Float64, true) => Box::new(Float8 { array: array.as_primitive().clone(), format, extra }),
+        (DataType::Float64, true) => Box::new(Float8 {
+            array: array.as_primitive().clone(),
+            format,
+            extra,
+        }),
         (DataType::Float64, false) => {
-            let array: PrimitiveArray<Float32Type> = array.as_primitive::<Float64Type>().unary(|v| v as f32);
-            Box::new(Float4 { array, format, extra })
+            let array: PrimitiveArray<Float32Type> =
+                array.as_primitive::<Float64Type>().unary(|v| v as f32);
+            Box::new(Float4 {
+                array,
+                format,
+                extra,
+            })
         }
         (other, _) => return Err(Error::internal(format!("{other} is not a float type"))),
     })
@@ -125,7 +171,9 @@ impl Values for Float4 {
                 let mut buffer = zmij::Buffer::new();
                 write_float(f64::from(value), || buffer.format_finite(value), 6, out);
             }
-            Format::Text => write_rounded_float(f64::from(value), (6 + self.extra).max(1) as usize, out),
+            Format::Text => {
+                write_rounded_float(f64::from(value), (6 + self.extra).max(1) as usize, out)
+            }
         }
         Ok(())
     }
@@ -161,7 +209,11 @@ fn write_special_float(value: f64, out: &mut Vec<u8>) -> bool {
     } else if value == f64::NEG_INFINITY {
         b"-Infinity"
     } else if value == 0.0 {
-        if value.is_sign_negative() { b"-0" } else { b"0" }
+        if value.is_sign_negative() {
+            b"-0"
+        } else {
+            b"0"
+        }
     } else {
         return false;
     };
@@ -171,7 +223,12 @@ fn write_special_float(value: f64, out: &mut Vec<u8>) -> bool {
 
 /// `%g` with the fewest digits that read back; fixed notation while -4 <= exponent < `threshold`, which is
 /// 15 for float8 and 6 for float4 (d2s.c and f2s.c in PostgreSQL).
-fn write_float<'a>(value: f64, shortest: impl FnOnce() -> &'a str, threshold: i32, out: &mut Vec<u8>) {
+fn write_float<'a>(
+    value: f64,
+    shortest: impl FnOnce() -> &'a str,
+    threshold: i32,
+    out: &mut Vec<u8>,
+) {
     if write_special_float(value, out) {
         return;
     }
@@ -186,7 +243,11 @@ fn write_float<'a>(value: f64, shortest: impl FnOnce() -> &'a str, threshold: i3
 /// `%.*g`, for `extra_float_digits <= 0`.
 fn write_rounded_float(value: f64, precision: usize, out: &mut Vec<u8>) {
     if !write_special_float(value, out) {
-        write_scientific(&format!("{value:.*e}", precision - 1), precision as i32, out);
+        write_scientific(
+            &format!("{value:.*e}", precision - 1),
+            precision as i32,
+            out,
+        );
     }
 }
 
@@ -253,7 +314,12 @@ pub(super) fn decimal(array: &ArrayRef, trim: bool, format: Format) -> Result<Bo
         T: ArrowPrimitiveType,
         T::Native: DecimalDigits,
     {
-        Box::new(Decimal { array: array.as_primitive::<T>().clone(), scale, trim, format })
+        Box::new(Decimal {
+            array: array.as_primitive::<T>().clone(),
+            scale,
+            trim,
+            format,
+        })
     }
     Ok(match array.data_type() {
         DataType::Decimal32(_, scale) => of::<Decimal32Type>(array, *scale, trim, format),
@@ -288,7 +354,10 @@ impl DecimalDigits for i128 {
         // Prices and sums nearly always fit 64 bits, where printing is several times cheaper.
         match i64::try_from(self) {
             Ok(narrow) => narrow.with_digits(write),
-            Err(_) => write(self < 0, itoa::Buffer::new().format(self.unsigned_abs()).as_bytes()),
+            Err(_) => write(
+                self < 0,
+                itoa::Buffer::new().format(self.unsigned_abs()).as_bytes(),
+            ),
         }
     }
 }
@@ -335,7 +404,9 @@ where
             }
             match self.format {
                 Format::Text => write_numeric_text(negative, digits, scale, out),
-                Format::Binary => write_numeric_binary(negative, digits, scale, scale.max(0) as u16, out),
+                Format::Binary => {
+                    write_numeric_binary(negative, digits, scale, scale.max(0) as u16, out)
+                }
             }
         });
         Ok(())
@@ -369,7 +440,13 @@ fn write_numeric_text(negative: bool, digits: &[u8], scale: i32, out: &mut Vec<u
 
 /// `numeric_send`: count, weight, sign and display scale, then groups of four digits, the decimal point
 /// between two groups.
-fn write_numeric_binary(negative: bool, digits: &[u8], scale: i32, display_scale: u16, out: &mut Vec<u8>) {
+fn write_numeric_binary(
+    negative: bool,
+    digits: &[u8],
+    scale: i32,
+    display_scale: u16,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
     let mut weight = 0i16;
@@ -380,10 +457,14 @@ fn write_numeric_binary(negative: bool, digits: &[u8], scale: i32, display_scale
         let pad = (i32::from(weight) + 1) * 4 - whole;
         let total = (pad as usize + digits.len()).div_ceil(4) * 4;
         let digit_at = |position: usize| {
-            position.checked_sub(pad as usize).and_then(|at| digits.get(at)).map_or(0, |d| u16::from(d - b'0'))
+            position
+                .checked_sub(pad as usize)
+                .and_then(|at| digits.get(at))
+                .map_or(0, |d| u16::from(d - b'0'))
         };
         for first in (0..total).step_by(4) {
-            let group = (first..first + 4).fold(0u16, |sum, position| sum * 10 + digit_at(position));
+            let group =
+                (first..first + 4).fold(0u16, |sum, position| sum * 10 + digit_at(position));
             out.extend_from_slice(&group.to_be_bytes());
             groups += 1;
         }

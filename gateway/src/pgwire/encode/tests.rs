@@ -12,7 +12,12 @@ use super::*;
 use crate::pgwire::decode;
 
 /// One value of a one-row array, encoded.
-fn value(array: impl Array + 'static, field: &Field, format: Format, style: &Style) -> Option<Vec<u8>> {
+fn value(
+    array: impl Array + 'static,
+    field: &Field,
+    format: Format,
+    style: &Style,
+) -> Option<Vec<u8>> {
     let array: ArrayRef = Arc::new(array);
     let column = bind(&array, field, PgType::of_field(field), format, style).unwrap();
     let mut out = Vec::new();
@@ -34,7 +39,10 @@ fn text(array: impl Array + 'static) -> String {
 }
 
 fn hex(array: impl Array + 'static) -> String {
-    plain(array, Format::Binary).iter().map(|b| format!("{b:02x}")).collect()
+    plain(array, Format::Binary)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 #[test]
@@ -69,17 +77,32 @@ fn floats_print_like_postgresql() {
     ] {
         assert_eq!(text(Float32Array::from(vec![number])), expected);
     }
-    let rounded = Style { extra_float_digits: 0, ..Style::default() };
+    let rounded = Style {
+        extra_float_digits: 0,
+        ..Style::default()
+    };
     let field = Field::new("c", DataType::Float64, true);
-    for (number, expected) in [(0.1 + 0.2, "0.3"), (1e15, "1e+15"), (123_456_789.123_456_79, "123456789.123457")] {
-        let out = value(Float64Array::from(vec![number]), &field, Format::Text, &rounded).unwrap();
+    for (number, expected) in [
+        (0.1 + 0.2, "0.3"),
+        (1e15, "1e+15"),
+        (123_456_789.123_456_79, "123456789.123457"),
+    ] {
+        let out = value(
+            Float64Array::from(vec![number]),
+            &field,
+            Format::Text,
+            &rounded,
+        )
+        .unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }
 
 fn decimal(text: &str, scale: i8) -> Decimal128Array {
     let digits: i128 = text.replace('.', "").parse().unwrap();
-    Decimal128Array::from(vec![digits]).with_precision_and_scale(38, scale).unwrap()
+    Decimal128Array::from(vec![digits])
+        .with_precision_and_scale(38, scale)
+        .unwrap()
 }
 
 #[test]
@@ -92,7 +115,11 @@ fn numerics_are_sent_like_postgresql() {
         ("0.0001", 4, "0001ffff000000040001"),
         ("0.00001", 5, "0001fffe0000000503e8"),
         ("12345678.9012", 4, "000300010000000404d2162e2334"),
-        ("99999999999999999999.99", 2, "0006000400000002270f270f270f270f270f26ac"),
+        (
+            "99999999999999999999.99",
+            2,
+            "0006000400000002270f270f270f270f270f26ac",
+        ),
         ("-0.05", 2, "0001ffff4000000201f4"),
         ("1000000.00", 2, "00010001000000020064"),
     ] {
@@ -110,7 +137,10 @@ fn numerics_are_sent_like_postgresql() {
     assert_eq!(out, b"1.5");
     let out = value(array, &wide, Format::Binary, &Style::default()).unwrap();
     assert_eq!(out, [0, 2, 0, 0, 0, 0, 0, 1, 0, 1, 0x13, 0x88]);
-    assert_eq!(text(UInt64Array::from(vec![u64::MAX])), "18446744073709551615");
+    assert_eq!(
+        text(UInt64Array::from(vec![u64::MAX])),
+        "18446744073709551615"
+    );
 }
 
 #[test]
@@ -120,41 +150,94 @@ fn dates_and_times_print_like_postgresql() {
     assert_eq!(day(19_782), "2024-02-29");
     assert_eq!(day(-719_162), "0001-01-01");
     assert_eq!(day(-719_163), "0001-12-31 BC");
-    assert_eq!(day(3_789_385), "12345-01-01");
+    assert_eq!(day(3_789_391), "12345-01-01");
     assert_eq!(day(i32::MAX), "infinity");
     assert_eq!(hex(Date32Array::from(vec![19_782])), "00002279");
     assert_eq!(hex(Date32Array::from(vec![i32::MAX])), "7fffffff");
     let stamp = 1_709_210_096_789_012;
-    assert_eq!(text(TimestampMicrosecondArray::from(vec![stamp])), "2024-02-29 12:34:56.789012");
-    assert_eq!(hex(TimestampMicrosecondArray::from(vec![stamp])), "0002b58341728614");
-    assert_eq!(text(TimestampNanosecondArray::from(vec![stamp * 1000 + 999])), "2024-02-29 12:34:56.789012");
-    assert_eq!(text(TimestampSecondArray::from(vec![-1])), "1969-12-31 23:59:59");
-    assert_eq!(text(TimestampMicrosecondArray::from(vec![i64::MIN])), "-infinity");
-    assert_eq!(text(Time64MicrosecondArray::from(vec![45_296_500_000])), "12:34:56.5");
-    assert_eq!(text(Time64MicrosecondArray::from(vec![86_400_000_000])), "24:00:00");
-    assert_eq!(hex(Time64MicrosecondArray::from(vec![45_296_500_000])), "0000000a8be1bd20");
+    assert_eq!(
+        text(TimestampMicrosecondArray::from(vec![stamp])),
+        "2024-02-29 12:34:56.789012"
+    );
+    assert_eq!(
+        hex(TimestampMicrosecondArray::from(vec![stamp])),
+        "0002b58341728614"
+    );
+    assert_eq!(
+        text(TimestampNanosecondArray::from(vec![stamp * 1000 + 999])),
+        "2024-02-29 12:34:56.789012"
+    );
+    assert_eq!(
+        text(TimestampSecondArray::from(vec![-1])),
+        "1969-12-31 23:59:59"
+    );
+    assert_eq!(
+        text(TimestampMicrosecondArray::from(vec![i64::MIN])),
+        "-infinity"
+    );
+    assert_eq!(
+        text(Time64MicrosecondArray::from(vec![45_296_500_000])),
+        "12:34:56.5"
+    );
+    assert_eq!(
+        text(Time64MicrosecondArray::from(vec![86_400_000_000])),
+        "24:00:00"
+    );
+    assert_eq!(
+        hex(Time64MicrosecondArray::from(vec![45_296_500_000])),
+        "0000000a8be1bd20"
+    );
 
     let zoned = |name: &str, micros: i64| {
-        let style = Style { zone: Zone::parse(name).unwrap(), ..Style::default() };
+        let style = Style {
+            zone: Zone::parse(name).unwrap(),
+            ..Style::default()
+        };
         let array = TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC");
         let field = Field::new("c", array.data_type().clone(), true);
         String::from_utf8(value(array, &field, Format::Text, &style).unwrap()).unwrap()
     };
-    assert_eq!(zoned("UTC", 1_577_836_800_000_000), "2020-01-01 00:00:00+00");
-    assert_eq!(zoned("Asia/Kolkata", 1_577_836_800_000_000), "2020-01-01 05:30:00+05:30");
-    assert_eq!(zoned("Asia/Kolkata", -5_364_662_400_000_000), "1800-01-01 05:53:28+05:53:28");
-    assert_eq!(zoned("America/New_York", 1_593_561_600_000_000), "2020-06-30 20:00:00-04");
+    assert_eq!(
+        zoned("UTC", 1_577_836_800_000_000),
+        "2020-01-01 00:00:00+00"
+    );
+    assert_eq!(
+        zoned("Asia/Kolkata", 1_577_836_800_000_000),
+        "2020-01-01 05:30:00+05:30"
+    );
+    assert_eq!(
+        zoned("Asia/Kolkata", -5_364_662_400_000_000),
+        "1800-01-01 05:53:28+05:53:28"
+    );
+    assert_eq!(
+        zoned("America/New_York", 1_593_561_600_000_000),
+        "2020-06-30 20:00:00-04"
+    );
     assert_eq!(zoned("-3.5", 0), "1969-12-31 20:30:00-03:30");
 }
 
 #[test]
 fn intervals_print_like_postgresql() {
     let interval = |months, days, micros: i64| {
-        IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(months, days, micros * 1000)])
+        IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(
+            months,
+            days,
+            micros * 1000,
+        )])
     };
     for (months, days, micros, expected) in [
-        (14, -3, 14_706_789_000, "1 year 2 mons -3 days +04:05:06.789"),
-        (-14, 3, -14_706_000_000, "-1 years -2 mons +3 days -04:05:06"),
+        (
+            14,
+            -3,
+            14_706_789_000,
+            "1 year 2 mons -3 days +04:05:06.789",
+        ),
+        (
+            -14,
+            3,
+            -14_706_000_000,
+            "-1 years -2 mons +3 days -04:05:06",
+        ),
         (0, 0, 0, "00:00:00"),
         (0, 1, 0, "1 day"),
         (0, -1, 7_200_000_000, "-1 days +02:00:00"),
@@ -165,51 +248,114 @@ fn intervals_print_like_postgresql() {
     ] {
         assert_eq!(text(interval(months, days, micros)), expected);
     }
-    assert_eq!(hex(interval(14, -3, 14_706_789_000)), "000000036c97ca88fffffffd0000000e");
+    assert_eq!(
+        hex(interval(14, -3, 14_706_789_000)),
+        "000000036c97ca88fffffffd0000000e"
+    );
     assert_eq!(text(DurationSecondArray::from(vec![3_661])), "01:01:01");
-    assert_eq!(text(IntervalYearMonthArray::from(vec![14])), "1 year 2 mons");
+    assert_eq!(
+        text(IntervalYearMonthArray::from(vec![14])),
+        "1 year 2 mons"
+    );
 }
 
 #[test]
 fn strings_and_bytes_are_sent_as_they_are() {
-    assert_eq!(text(StringViewArray::from(vec!["é\u{1F600}"])), "é\u{1F600}");
-    assert_eq!(text(BinaryArray::from(vec![&[0u8, 0xff, 0x41][..]])), "\\x00ff41");
-    let escape = Style { bytea_escape: true, ..Style::default() };
+    assert_eq!(
+        text(StringViewArray::from(vec!["é\u{1F600}"])),
+        "é\u{1F600}"
+    );
+    assert_eq!(
+        text(BinaryArray::from(vec![&[0u8, 0xff, 0x41][..]])),
+        "\\x00ff41"
+    );
+    let escape = Style {
+        bytea_escape: true,
+        ..Style::default()
+    };
     let field = Field::new("c", DataType::Binary, true);
     let bytes = BinaryArray::from(vec![&[0u8, 0xff, 0x41, 0x5c, 0x27][..]]);
-    assert_eq!(value(bytes, &field, Format::Text, &escape).unwrap(), b"\\000\\377A\\\\'");
+    assert_eq!(
+        value(bytes, &field, Format::Text, &escape).unwrap(),
+        b"\\000\\377A\\\\'"
+    );
     assert_eq!(text(BooleanArray::from(vec![true])), "t");
     let id = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
     let uuid = tagged("c", DataType::Utf8, true, "uuid");
-    let out = value(StringArray::from(vec![id]), &uuid, Format::Binary, &Style::default()).unwrap();
+    let out = value(
+        StringArray::from(vec![id]),
+        &uuid,
+        Format::Binary,
+        &Style::default(),
+    )
+    .unwrap();
     assert_eq!(out, uuid::Uuid::parse_str(id).unwrap().as_bytes());
     let jsonb = tagged("c", DataType::Utf8View, true, "jsonb");
-    let out = value(StringViewArray::from(vec!["{}"]), &jsonb, Format::Binary, &Style::default()).unwrap();
+    let out = value(
+        StringViewArray::from(vec!["{}"]),
+        &jsonb,
+        Format::Binary,
+        &Style::default(),
+    )
+    .unwrap();
     assert_eq!(out, b"\x01{}");
     let dictionary: DictionaryArray<Int8Type> = vec!["x", "y"].into_iter().collect();
     assert_eq!(text(dictionary), "x");
-    assert_eq!(value(NullArray::new(1), &Field::new("c", DataType::Null, true), Format::Text, &escape), None);
+    assert_eq!(
+        value(
+            NullArray::new(1),
+            &Field::new("c", DataType::Null, true),
+            Format::Text,
+            &escape
+        ),
+        None
+    );
 }
 
 #[test]
 fn narrow_announcements_are_checked() {
     let array: ArrayRef = Arc::new(Int64Array::from(vec![70_000]));
     let field = tagged("c", DataType::Int64, true, "smallint");
-    let column = bind(&array, &field, PgType::of_field(&field), Format::Binary, &Style::default()).unwrap();
+    let column = bind(
+        &array,
+        &field,
+        PgType::of_field(&field),
+        Format::Binary,
+        &Style::default(),
+    )
+    .unwrap();
     assert!(column.write_sized(0, &mut Vec::new()).is_err());
     let oid = tagged("c", DataType::Int64, true, "oid");
-    let out = value(Int64Array::from(vec![4_294_967_295]), &oid, Format::Binary, &Style::default()).unwrap();
+    let out = value(
+        Int64Array::from(vec![4_294_967_295]),
+        &oid,
+        Format::Binary,
+        &Style::default(),
+    )
+    .unwrap();
     assert_eq!(out, [0xff; 4]);
 }
 
 #[test]
 fn arrays_are_written_like_postgresql() {
     let mut words = ListBuilder::new(StringBuilder::new());
-    for word in [Some("a"), Some("b c"), Some("null"), Some(""), Some("a\"b"), Some("a\\b"), Some("{x}"), None] {
+    for word in [
+        Some("a"),
+        Some("b c"),
+        Some("null"),
+        Some(""),
+        Some("a\"b"),
+        Some("a\\b"),
+        Some("{x}"),
+        None,
+    ] {
         words.values().append_option(word);
     }
     words.append(true);
-    assert_eq!(text(words.finish()), r#"{a,"b c","null","","a\"b","a\\b","{x}",NULL}"#);
+    assert_eq!(
+        text(words.finish()),
+        r#"{a,"b c","null","","a\"b","a\\b","{x}",NULL}"#
+    );
     let mut numbers = ListBuilder::new(Int32Builder::new());
     numbers.append_value([Some(1), None, Some(3)]);
     let numbers = numbers.finish();
@@ -236,7 +382,10 @@ fn arrays_are_written_like_postgresql() {
     vector.append_value([Some(1), Some(2)]);
     let vector = vector.finish();
     let field = tagged("c", vector.data_type().clone(), true, "int2vector");
-    assert_eq!(value(vector, &field, Format::Text, &Style::default()).unwrap(), b"1 2");
+    assert_eq!(
+        value(vector, &field, Format::Text, &Style::default()).unwrap(),
+        b"1 2"
+    );
 }
 
 #[test]
@@ -245,16 +394,38 @@ fn structs_are_jsonb() {
     let mut numbers = ListBuilder::new(Int64Builder::new()).with_field(Arc::clone(&list));
     numbers.append_value([Some(1), Some(2)]);
     let columns: Vec<(FieldRef, ArrayRef)> = vec![
-        (Arc::new(Field::new("a", DataType::Int64, true)), Arc::new(Int64Array::from(vec![1]))),
-        (Arc::new(Field::new("b", DataType::Utf8, true)), Arc::new(StringArray::from(vec!["x\"y"]))),
-        (Arc::new(Field::new("c", DataType::Int64, true)), Arc::new(Int64Array::from(vec![None::<i64>]))),
-        (Arc::new(Field::new("d", DataType::List(list), true)), Arc::new(numbers.finish())),
         (
-            Arc::new(Field::new("e", DataType::Timestamp(TimeUnit::Second, None), true)),
+            Arc::new(Field::new("a", DataType::Int64, true)),
+            Arc::new(Int64Array::from(vec![1])),
+        ),
+        (
+            Arc::new(Field::new("b", DataType::Utf8, true)),
+            Arc::new(StringArray::from(vec!["x\"y"])),
+        ),
+        (
+            Arc::new(Field::new("c", DataType::Int64, true)),
+            Arc::new(Int64Array::from(vec![None::<i64>])),
+        ),
+        (
+            Arc::new(Field::new("d", DataType::List(list), true)),
+            Arc::new(numbers.finish()),
+        ),
+        (
+            Arc::new(Field::new(
+                "e",
+                DataType::Timestamp(TimeUnit::Second, None),
+                true,
+            )),
             Arc::new(TimestampSecondArray::from(vec![1_577_836_800])),
         ),
-        (Arc::new(Field::new("f", DataType::Boolean, true)), Arc::new(BooleanArray::from(vec![true]))),
-        (Arc::new(Field::new("g", DataType::Float64, true)), Arc::new(Float64Array::from(vec![f64::NAN]))),
+        (
+            Arc::new(Field::new("f", DataType::Boolean, true)),
+            Arc::new(BooleanArray::from(vec![true])),
+        ),
+        (
+            Arc::new(Field::new("g", DataType::Float64, true)),
+            Arc::new(Float64Array::from(vec![f64::NAN])),
+        ),
     ];
     assert_eq!(
         text(StructArray::from(columns)),
@@ -273,10 +444,13 @@ fn a_row_is_one_message() {
         Field::new("a", DataType::Int32, true),
         Field::new("b", DataType::Utf8, true),
     ]));
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(Int32Array::from(vec![Some(7), None])), Arc::new(StringArray::from(vec!["x", ""]))];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from(vec![Some(7), None])),
+        Arc::new(StringArray::from(vec!["x", ""])),
+    ];
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
-    let encoder = RowEncoder::new(&schema, &[Format::Binary, Format::Text], Style::default()).unwrap();
+    let encoder =
+        RowEncoder::new(&schema, &[Format::Binary, Format::Text], Style::default()).unwrap();
     let mut out = Vec::new();
     encoder.encode(&batch, &mut out).unwrap();
     let first = b"D\0\0\0\x13\0\x02\0\0\0\x04\0\0\0\x07\0\0\0\x01x";
@@ -288,7 +462,14 @@ fn a_row_is_one_message() {
 /// Encodes a scalar and reads it back.
 fn round_trip(scalar: &ScalarValue, field: &Field, format: Format) -> ScalarValue {
     let array = scalar.to_array().unwrap();
-    let column = bind(&array, field, PgType::of_field(field), format, &Style::default()).unwrap();
+    let column = bind(
+        &array,
+        field,
+        PgType::of_field(field),
+        format,
+        &Style::default(),
+    )
+    .unwrap();
     let mut out = Vec::new();
     column.write_sized(0, &mut out).unwrap();
     let bytes = (out.len() > 4 || out[..4] != [0xff; 4]).then_some(&out[4..]);
@@ -303,18 +484,29 @@ fn scalars() -> impl Strategy<Value = ScalarValue> {
         any::<i16>().prop_map(|v| ScalarValue::Int16(Some(v))),
         any::<i32>().prop_map(|v| ScalarValue::Int32(Some(v))),
         any::<Option<i64>>().prop_map(ScalarValue::Int64),
-        any::<f32>().prop_filter("NaN is not equal to itself", |v| !v.is_nan()).prop_map(|v| ScalarValue::Float32(Some(v))),
-        any::<f64>().prop_filter("NaN is not equal to itself", |v| !v.is_nan()).prop_map(|v| ScalarValue::Float64(Some(v))),
+        any::<f32>()
+            .prop_filter("NaN is not equal to itself", |v| !v.is_nan())
+            .prop_map(|v| ScalarValue::Float32(Some(v))),
+        any::<f64>()
+            .prop_filter("NaN is not equal to itself", |v| !v.is_nan())
+            .prop_map(|v| ScalarValue::Float64(Some(v))),
         "[^\0]*".prop_map(|v| ScalarValue::Utf8(Some(v))),
         any::<Vec<u8>>().prop_map(|v| ScalarValue::Binary(Some(v))),
         (-719_162i32..2_932_896).prop_map(|v| ScalarValue::Date32(Some(v))),
-        micros.clone().prop_map(|v| ScalarValue::TimestampMicrosecond(Some(v), None)),
+        micros
+            .clone()
+            .prop_map(|v| ScalarValue::TimestampMicrosecond(Some(v), None)),
         micros.prop_map(|v| ScalarValue::TimestampMicrosecond(Some(v), Some("UTC".into()))),
         (0i64..86_400_000_000).prop_map(|v| ScalarValue::Time64Microsecond(Some(v))),
-        (any::<i64>(), 0i8..18).prop_map(|(v, s)| ScalarValue::Decimal128(Some(i128::from(v)), 38, s)),
+        (any::<i64>(), 0i8..18).prop_map(|(v, s)| ScalarValue::Decimal128(
+            Some(i128::from(v)),
+            38,
+            s
+        )),
         (any::<i128>(), any::<i64>()).prop_map(|(v, low)| {
             // 57 digits at most, with any ending, so that groups of all shapes come up.
-            let value = i256::from_i128(v / 1_000).wrapping_mul(i256::from_i128(i128::from(low.unsigned_abs())));
+            let value = i256::from_i128(v / 1_000)
+                .wrapping_mul(i256::from_i128(i128::from(low.unsigned_abs())));
             ScalarValue::Decimal256(Some(value), 76, 20)
         }),
         proptest::collection::vec(any::<Option<i32>>(), 0..5).prop_map(|items| {

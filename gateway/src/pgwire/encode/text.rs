@@ -1,14 +1,14 @@
 //! Booleans, strings, bytes, uuid and JSON text.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray, GenericBinaryArray,
-    GenericStringArray, OffsetSizeTrait, StringViewArray,
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
+    GenericBinaryArray, GenericStringArray, OffsetSizeTrait, StringViewArray,
 };
 use arrow::datatypes::DataType;
 use sluice_spi::{Error, Result, SqlState};
 
 use super::{Format, Style, Values, Written};
-use crate::pgwire::types::oid;
+use crate::pgwire::types::{PgType, oid};
 
 /// A column of nothing but NULL.
 pub(super) struct Nothing;
@@ -35,7 +35,11 @@ struct Boolean {
 
 impl Values for Boolean {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
-        out.push(if self.array.value(row) { self.yes } else { self.no });
+        out.push(if self.array.value(row) {
+            self.yes
+        } else {
+            self.no
+        });
         Ok(())
     }
 }
@@ -80,19 +84,26 @@ impl Bytes for FixedSizeBinaryArray {
     }
 }
 
+/// PostgreSQL stores the length of `character(n)` with four bytes of header added.
+const VARHDRSZ: i32 = 4;
+
 /// A string column. Text is the same in both formats, but for `jsonb` and `uuid`.
-pub(super) fn string(array: &ArrayRef, type_oid: u32, format: Format) -> Result<Box<dyn Values>> {
-    fn of<B: Bytes + 'static>(array: B, type_oid: u32, format: Format) -> Box<dyn Values> {
-        match (type_oid, format) {
+pub(super) fn string(array: &ArrayRef, pg_type: PgType, format: Format) -> Result<Box<dyn Values>> {
+    fn of<B: Bytes + 'static>(array: B, pg_type: PgType, format: Format) -> Box<dyn Values> {
+        match (pg_type.oid, format) {
+            (oid::BPCHAR, _) if pg_type.modifier > VARHDRSZ => {
+                let length = usize::try_from(pg_type.modifier - VARHDRSZ).unwrap_or(0);
+                Box::new(Padded(array, length))
+            }
             (oid::JSONB, Format::Binary) => Box::new(JsonbBinary(array)),
             (oid::UUID, Format::Binary) => Box::new(UuidTextToBinary(array)),
             _ => Box::new(Verbatim(array)),
         }
     }
     Ok(match array.data_type() {
-        DataType::Utf8 => of(array.as_string::<i32>().clone(), type_oid, format),
-        DataType::LargeUtf8 => of(array.as_string::<i64>().clone(), type_oid, format),
-        DataType::Utf8View => of(array.as_string_view().clone(), type_oid, format),
+        DataType::Utf8 => of(array.as_string::<i32>().clone(), pg_type, format),
+        DataType::LargeUtf8 => of(array.as_string::<i64>().clone(), pg_type, format),
+        DataType::Utf8View => of(array.as_string_view().clone(), pg_type, format),
         other => return Err(Error::internal(format!("{other} is not a string type"))),
     })
 }
@@ -103,6 +114,20 @@ impl<B: Bytes> Values for Verbatim<B> {
     #[inline]
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         out.extend_from_slice(self.0.bytes(row));
+        Ok(())
+    }
+}
+
+/// `character(n)`, which travels without its padding.
+struct Padded<B>(B, usize);
+
+impl<B: Bytes> Values for Padded<B> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
+        let text = self.0.bytes(row);
+        out.extend_from_slice(text);
+        // Characters, not bytes: the ones that continue another are 10xxxxxx.
+        let length = text.iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+        out.resize(out.len() + self.1.saturating_sub(length), b' ');
         Ok(())
     }
 }
@@ -128,7 +153,10 @@ impl<B: Bytes> Values for UuidTextToBinary<B> {
             Err(_) => {
                 return Err(Box::new(Error::new(
                     SqlState::INVALID_TEXT_REPRESENTATION,
-                    format!("invalid input syntax for type uuid: \"{}\"", String::from_utf8_lossy(text)),
+                    format!(
+                        "invalid input syntax for type uuid: \"{}\"",
+                        String::from_utf8_lossy(text)
+                    ),
                 )));
             }
         }
@@ -138,8 +166,14 @@ impl<B: Bytes> Values for UuidTextToBinary<B> {
 
 /// A uuid column that travels as sixteen bytes.
 pub(super) fn uuid_bytes(array: &ArrayRef, format: Format) -> Result<Box<dyn Values>> {
-    let Some(array) = array.as_fixed_size_binary_opt().filter(|a| a.value_length() == 16) else {
-        return Err(Error::internal(format!("{} cannot hold a uuid", array.data_type())));
+    let Some(array) = array
+        .as_fixed_size_binary_opt()
+        .filter(|a| a.value_length() == 16)
+    else {
+        return Err(Error::internal(format!(
+            "{} cannot hold a uuid",
+            array.data_type()
+        )));
     };
     let array = array.clone();
     Ok(match format {
@@ -153,7 +187,11 @@ struct UuidText(FixedSizeBinaryArray);
 impl Values for UuidText {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         if let Ok(uuid) = uuid::Uuid::from_slice(self.0.value(row)) {
-            out.extend_from_slice(uuid.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).as_bytes());
+            out.extend_from_slice(
+                uuid.hyphenated()
+                    .encode_lower(&mut uuid::Uuid::encode_buffer())
+                    .as_bytes(),
+            );
         }
         Ok(())
     }

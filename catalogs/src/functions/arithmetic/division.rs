@@ -1,0 +1,303 @@
+//! Exact division of numerics, `numeric_div`; averages, `average`; and products too wide for the engine's
+//! own, `numeric_mul`.
+//!
+//! Digits are kept as PostgreSQL keeps them (select_div_scale in numeric.c): at least sixteen significant
+//! ones, rounded half away from zero. A column has one scale in Arrow, so the result's type has room for
+//! the smallest quotient that its operands' types allow, and values carry zeros where PostgreSQL stops.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, i256};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+use sluice_spi::types::{NUMERIC_SCALE, PG_TYPE};
+use sluice_spi::{Error, SqlState};
+
+use super::decimal::{
+    Decimals, MAX_PRECISION, as_decimal_type, build, decimal_of, digits, divide_rounded,
+    division_by_zero, magnitude, numeric_overflow, power_of_ten, rescale, trimmed,
+};
+
+/// NUMERIC_MIN_SIG_DIGITS of numeric.c.
+const MIN_SIGNIFICANT_DIGITS: i32 = 16;
+/// DEC_DIGITS of numeric.c: decimal digits in one of PostgreSQL's digits.
+const DIGITS_PER_GROUP: i32 = 4;
+/// No column gets more digits after the point than this, so that what is computed from it still fits.
+const MAX_SCALE: i32 = 40;
+
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    [Operation::Divide, Operation::Average, Operation::Multiply]
+        .map(|operation| {
+            ScalarUDF::new_from_impl(NumericFunction {
+                operation,
+                signature: Signature::user_defined(Volatility::Immutable),
+            })
+        })
+        .into()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Operation {
+    Divide,
+    Average,
+    Multiply,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NumericFunction {
+    operation: Operation,
+    signature: Signature,
+}
+
+impl NumericFunction {
+    fn result_type(&self, left: &DataType, right: &DataType) -> Result<DataType> {
+        if left == &DataType::Float64 {
+            return Ok(DataType::Float64);
+        }
+        let (Some((p1, s1)), Some((p2, s2))) = (decimal_of(left), decimal_of(right)) else {
+            return Err(undefined(self.name(), left, right));
+        };
+        let (p1, s1, p2, s2) = (i32::from(p1), i32::from(s1), i32::from(p2), i32::from(s2));
+        let scale = match self.operation {
+            Operation::Multiply => (s1 + s2).min(MAX_SCALE.max(s1).max(s2)),
+            Operation::Divide | Operation::Average => {
+                // An average has no more digits before the point than what it is of.
+                let before = match self.operation {
+                    Operation::Average => p1 - s1,
+                    _ => p1 - s1 + s2,
+                };
+                // The smallest quotient: one unit of the left over the largest right.
+                let zeros = (s1 + p2 - s2).max(0);
+                let wanted = MIN_SIGNIFICANT_DIGITS
+                    + DIGITS_PER_GROUP * (zeros / DIGITS_PER_GROUP + 2);
+                let room = i32::from(MAX_PRECISION) - before.max(1);
+                wanted.max(s1).max(s2).min(MAX_SCALE.max(s1).max(s2)).min(room)
+                    .max(i32::from(NUMERIC_SCALE))
+            }
+        };
+        let scale = i8::try_from(scale).unwrap_or(i8::MAX);
+        Ok(DataType::Decimal256(MAX_PRECISION, scale))
+    }
+}
+
+fn undefined(name: &str, left: &DataType, right: &DataType) -> datafusion::error::DataFusionError {
+    Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({left}, {right}) does not exist"))
+        .with_hint("You might need to add explicit type casts.")
+        .into()
+}
+
+impl ScalarUDFImpl for NumericFunction {
+    fn name(&self) -> &str {
+        match self.operation {
+            Operation::Divide => "numeric_div",
+            Operation::Average => "average",
+            Operation::Multiply => "numeric_mul",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        match arg_types {
+            [left, right] => self.result_type(left, right),
+            _ => Err(Error::internal(format!("{} takes two arguments", self.name())).into()),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        let data_type = self.return_type(&types)?;
+        let field = Field::new(self.name(), data_type, true);
+        Ok(Arc::new(if field.data_type() == &DataType::Float64 {
+            field
+        } else {
+            field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
+        }))
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let [left, right] = arg_types else {
+            return Err(Error::internal(format!("{} takes two arguments", self.name())).into());
+        };
+        if self.operation == Operation::Average && left.is_floating() {
+            return Ok(vec![DataType::Float64, DataType::Int64]);
+        }
+        match (as_decimal_type(left), as_decimal_type(right)) {
+            (Some(left), Some(right)) => Ok(vec![left, right]),
+            _ => Err(undefined(self.name(), left, right)),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let left = args.args[0].to_array(rows)?;
+        let right = args.args[1].to_array(rows)?;
+        let result = if let Some(sums) = left.as_primitive_opt::<Float64Type>() {
+            let counts = right.as_primitive::<Int64Type>();
+            let means: Float64Array = sums
+                .iter()
+                .zip(counts)
+                .map(|(sum, count)| sum.zip(count.filter(|c| *c != 0)).map(|(s, c)| s / c as f64))
+                .collect();
+            Arc::new(means)
+        } else {
+            let (Some(l), Some(r)) = (Decimals::of(&left), Decimals::of(&right)) else {
+                return Err(undefined(self.name(), left.data_type(), right.data_type()));
+            };
+            let data_type = args.return_field.data_type();
+            let scale = decimal_of(data_type).map_or(0, |(_, s)| i32::from(s));
+            let values = (0..rows).map(|row| {
+                let Some((a, b)) = l.get(row).zip(r.get(row)) else { return Ok(None) };
+                match self.operation {
+                    Operation::Multiply => multiply(a, l.scale(), b, r.scale(), scale).map(Some),
+                    Operation::Average if b == i256::ZERO => Ok(None),
+                    _ => divide(a, l.scale(), b, r.scale(), scale).map(Some),
+                }
+            });
+            build(values, data_type)?
+        };
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
+    }
+}
+
+/// Weight and first group of a numeric in PostgreSQL's form: groups of four decimal digits, counted from
+/// the point.
+fn leading_group(value: i256, scale: i32) -> (i32, i256) {
+    if value == i256::ZERO {
+        return (0, i256::ZERO);
+    }
+    let exponent = digits(value) - 1 - scale;
+    let weight = exponent.div_euclid(DIGITS_PER_GROUP);
+    let shift = scale + DIGITS_PER_GROUP * weight;
+    let value = magnitude(value);
+    let group = match (shift >= 0, power_of_ten(shift.abs())) {
+        (true, Some(divisor)) => value.wrapping_div(divisor),
+        (false, Some(factor)) => value.wrapping_mul(factor),
+        (_, None) => i256::ZERO,
+    };
+    (weight, group)
+}
+
+/// The digits after the point that PostgreSQL would show of a value: those of its type, and of a
+/// quotient's the digits in use.
+fn display_scale(value: i256, scale: i32) -> i32 {
+    let own = i32::from(NUMERIC_SCALE);
+    match scale {
+        s if s < own => s,
+        s if s == own => trimmed(value, s).1,
+        s => trimmed(value, s).1.max(MIN_SIGNIFICANT_DIGITS),
+    }
+}
+
+/// Digits after the point of a quotient (select_div_scale).
+fn quotient_scale(a: i256, a_scale: i32, b: i256, b_scale: i32) -> i32 {
+    let (a_weight, a_first) = leading_group(a, a_scale);
+    let (b_weight, b_first) = leading_group(b, b_scale);
+    let mut weight = a_weight - b_weight;
+    if a_first <= b_first {
+        weight -= 1;
+    }
+    (MIN_SIGNIFICANT_DIGITS - weight * DIGITS_PER_GROUP)
+        .max(display_scale(a, a_scale))
+        .max(display_scale(b, b_scale))
+        .max(0)
+}
+
+fn divide(a: i256, a_scale: i32, b: i256, b_scale: i32, scale: i32) -> Result<i256> {
+    if b == i256::ZERO {
+        return Err(division_by_zero().into());
+    }
+    if a == i256::ZERO {
+        return Ok(a);
+    }
+    let digits = quotient_scale(a, a_scale, b, b_scale).min(scale);
+    let shift = digits + b_scale - a_scale;
+    let quotient = if shift < 0 {
+        power_of_ten(-shift)
+            .and_then(|factor| b.checked_mul(factor))
+            .map_or(i256::ZERO, |divisor| divide_rounded(a, divisor))
+    } else {
+        match power_of_ten(shift).and_then(|factor| a.checked_mul(factor)) {
+            Some(dividend) => divide_rounded(dividend, b),
+            None => divide_long(a, b, shift).ok_or_else(numeric_overflow)?,
+        }
+    };
+    Ok(rescale(quotient, digits, scale).ok_or_else(numeric_overflow)?)
+}
+
+/// Digit by digit, where the dividend would not fit with all its zeros.
+fn divide_long(a: i256, b: i256, shift: i32) -> Option<i256> {
+    let negative = (a < i256::ZERO) != (b < i256::ZERO);
+    let (a, b) = (magnitude(a), magnitude(b));
+    let ten = i256::from_i128(10);
+    let mut quotient = a.wrapping_div(b);
+    let mut rest = a.wrapping_rem(b);
+    for _ in 0..shift {
+        rest = rest.checked_mul(ten)?;
+        quotient = quotient.checked_mul(ten)?.checked_add(rest.wrapping_div(b))?;
+        rest = rest.wrapping_rem(b);
+    }
+    if rest >= b.wrapping_sub(rest) {
+        quotient = quotient.checked_add(i256::ONE)?;
+    }
+    Some(if negative { quotient.wrapping_neg() } else { quotient })
+}
+
+/// Exact, or an error: digits are never cut.
+fn multiply(a: i256, a_scale: i32, b: i256, b_scale: i32, scale: i32) -> Result<i256> {
+    let (a, a_scale) = trimmed(a, a_scale);
+    let (b, b_scale) = trimmed(b, b_scale);
+    let product = a.checked_mul(b).ok_or_else(numeric_overflow)?;
+    let (product, product_scale) = trimmed(product, a_scale + b_scale);
+    if product_scale > scale {
+        return Err(numeric_overflow()
+            .with_detail(format!(
+                "The product has {product_scale} digits after the point, and there is room for {scale}."
+            ))
+            .with_hint("Round a factor, or cast it to double precision.")
+            .into());
+    }
+    Ok(rescale(product, product_scale, scale).ok_or_else(numeric_overflow)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taken from a real server: dividend, its scale, divisor, its scale, digits after the point, and the
+    /// quotient's digits.
+    #[test]
+    fn quotients_have_postgresqls_digits() {
+        for (a, sa, b, sb, digits, expected) in [
+            (1i128, 0, 3i128, 0, 20, "33333333333333333333"),
+            (2, 0, 3, 0, 20, "66666666666666666667"),
+            (10, 0, 3, 0, 16, "33333333333333333"),
+            (-1, 0, 3, 0, 20, "-33333333333333333333"),
+            (100, 2, 300, 2, 20, "33333333333333333333"),
+            (1, 0, 30000, 0, 24, "33333333333333333333"),
+            (123_456_789, 0, 7, 0, 12, "17636684142857142857"),
+        ] {
+            let (a, b) = (i256::from_i128(a), i256::from_i128(b));
+            assert_eq!(quotient_scale(a, sa, b, sb), digits, "{a}/{b}");
+            assert_eq!(divide(a, sa, b, sb, digits).unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn long_division_agrees() {
+        let (a, b) = (i256::from_i128(-123_456_789), i256::from_i128(700));
+        assert_eq!(divide_long(a, b, 12), Some(divide(a, 0, b, 0, 12).unwrap()));
+    }
+}

@@ -1,0 +1,196 @@
+//! `text_of`: a value as PostgreSQL's output functions print it, where Arrow prints it differently.
+//!
+//! Floats (`1`, not `1.0`; `1e+20`), timestamps (a space, not a `T`), and numerics without typmod (no
+//! zeros at the end that are only there because a column has one scale).
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType, i256,
+};
+use chrono::DateTime;
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use sluice_spi::types::pg_type;
+
+use super::decimal::{Decimals, magnitude, trimmed};
+
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![ScalarUDF::new_from_impl(TextOf { signature: Signature::any(1, Volatility::Immutable) })]
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TextOf {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for TextOf {
+    fn name(&self) -> &str {
+        "text_of"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
+        let rows = if constant { 1 } else { args.number_rows };
+        let array = args.args[0].to_array(rows)?;
+        let free_scale = pg_type(&args.arg_fields[0]) == Some("numeric");
+        let result = print(&array, free_scale)?;
+        Ok(if constant {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
+    }
+}
+
+fn print(array: &ArrayRef, free_scale: bool) -> Result<ArrayRef> {
+    let texts: StringArray = match array.data_type() {
+        DataType::Float64 => array
+            .as_primitive::<Float64Type>()
+            .iter()
+            .map(|value| value.map(|v| float_text(v, &format!("{v:e}"), 15)))
+            .collect(),
+        DataType::Float32 => array
+            .as_primitive::<Float32Type>()
+            .iter()
+            .map(|value| value.map(|v| float_text(f64::from(v), &format!("{v:e}"), 6)))
+            .collect(),
+        DataType::Timestamp(unit, None) => {
+            let micros = match unit {
+                TimeUnit::Microsecond => Arc::clone(array),
+                _ => cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?,
+            };
+            micros
+                .as_primitive::<TimestampMicrosecondType>()
+                .iter()
+                .map(|value| value.map(timestamp_text))
+                .collect()
+        }
+        DataType::Decimal128(..) | DataType::Decimal256(..) => match Decimals::of(array) {
+            Some(decimals) => (0..array.len())
+                .map(|row| {
+                    decimals.get(row).map(|value| {
+                        let (value, scale) = match free_scale {
+                            true => trimmed(value, decimals.scale()),
+                            false => (value, decimals.scale()),
+                        };
+                        decimal_text(value, scale)
+                    })
+                })
+                .collect(),
+            None => return Ok(cast(array, &DataType::Utf8)?),
+        },
+        _ => return Ok(cast(array, &DataType::Utf8)?),
+    };
+    Ok(Arc::new(texts))
+}
+
+/// Shortest digits that read back as the same number, with an exponent where PostgreSQL uses one: from
+/// `wide` digits before the point, or four zeros after it. `scientific` is Rust's `1.5e20`.
+fn float_text(value: f64, scientific: &str, wide: i32) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
+    };
+    let mut text = String::from(sign);
+    if exponent < -4 || exponent >= wide {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{mantissa}e{sign}{:02}", exponent.abs());
+        return text;
+    }
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    if exponent < 0 {
+        text.push_str("0.");
+        text.extend(std::iter::repeat_n('0', (-exponent - 1) as usize));
+        text.push_str(&digits);
+    } else {
+        let before = exponent as usize + 1;
+        if digits.len() <= before {
+            text.push_str(&digits);
+            text.extend(std::iter::repeat_n('0', before - digits.len()));
+        } else {
+            text.push_str(&digits[..before]);
+            text.push('.');
+            text.push_str(&digits[before..]);
+        }
+    }
+    text
+}
+
+fn timestamp_text(micros: i64) -> String {
+    let Some(moment) = DateTime::from_timestamp_micros(micros) else { return micros.to_string() };
+    let text = moment.naive_utc().format("%Y-%m-%d %H:%M:%S").to_string();
+    match micros.rem_euclid(1_000_000) {
+        0 => text,
+        fraction => format!("{text}.{fraction:06}").trim_end_matches('0').to_owned(),
+    }
+}
+
+fn decimal_text(value: i256, scale: i32) -> String {
+    let sign = if value < i256::ZERO { "-" } else { "" };
+    let digits = magnitude(value).to_string();
+    let Ok(scale) = usize::try_from(scale) else {
+        let zeros = "0".repeat(scale.unsigned_abs() as usize);
+        return format!("{sign}{digits}{zeros}");
+    };
+    if scale == 0 {
+        return format!("{sign}{digits}");
+    }
+    let digits = format!("{digits:0>width$}", width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    format!("{sign}{whole}.{fraction}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taken from a real server.
+    #[test]
+    fn floats_print_like_postgresql() {
+        for (value, expected) in [
+            (1.0, "1"),
+            (-0.0, "-0"),
+            (0.1, "0.1"),
+            (123_456_789_012_345.0, "123456789012345"),
+            (1e15, "1e+15"),
+            (1e20, "1e+20"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (100.0, "100"),
+        ] {
+            assert_eq!(float_text(value, &format!("{value:e}"), 15), expected);
+        }
+    }
+
+    #[test]
+    fn decimals_print_their_scale() {
+        assert_eq!(decimal_text(i256::from_i128(-5), 2), "-0.05");
+        assert_eq!(decimal_text(i256::from_i128(1250), 2), "12.50");
+        assert_eq!(timestamp_text(1_500_000), "1970-01-01 00:00:01.5");
+    }
+}
