@@ -26,6 +26,41 @@ pub(crate) fn to_engine(table: &TableStatistics, schema: &Schema) -> Statistics 
     statistics.to_inexact()
 }
 
+/// The statistics of some of a table's columns.
+pub(crate) fn project(table: Statistics, schema: &Schema, projection: &[usize]) -> Statistics {
+    /// Rows with text as long as this are dear to copy to every worker, however few they are.
+    const WIDE_ROW_BYTES: usize = 256;
+    let (mut fixed, mut all_fixed, mut texts, mut texts_taken) = (0, 0, 0, 0);
+    for (i, field) in schema.fields().iter().enumerate() {
+        let times = projection.iter().filter(|at| **at == i).count();
+        match field.data_type().primitive_width() {
+            Some(width) => {
+                fixed += width * times;
+                all_fixed += width;
+            }
+            None => {
+                texts += 1;
+                texts_taken += times;
+            }
+        }
+    }
+    let rows = table.num_rows;
+    let row_bytes = match (texts_taken, table.total_byte_size.get_value(), rows.get_value()) {
+        (0, ..) => Some(fixed),
+        // What fixed widths leave of the table's size, shared evenly by the columns of any width.
+        (_, Some(bytes), Some(rows)) => {
+            let text = (bytes / (*rows).max(1)).saturating_sub(all_fixed) / texts;
+            Some(fixed + text * texts_taken).filter(|bytes| *bytes >= WIDE_ROW_BYTES)
+        }
+        _ => None,
+    };
+    let mut projected = table.project(Some(&projection));
+    // Without a size, the engine chooses its joins by rows, which is the better guide where text is short.
+    projected.total_byte_size =
+        row_bytes.map_or(Precision::Absent, |bytes| rows.multiply(&Precision::Exact(bytes)));
+    projected.to_inexact()
+}
+
 fn precision<A, B>(estimate: &Estimate<A>, convert: impl Fn(&A) -> Option<B>) -> Precision<B>
 where
     B: std::fmt::Debug + Clone + PartialEq + Eq + PartialOrd,

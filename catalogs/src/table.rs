@@ -182,7 +182,9 @@ impl TableProvider for CatalogTable {
             Vec::new(),
             limit,
         )?
-        .with_statistics(statistics.project(Some(&projection)).with_fetch(limit, 0, 1)?)
+        .with_statistics(
+            statistics::project(statistics, &self.schema, &projection).with_fetch(limit, 0, 1)?,
+        )
         .with_splits(splits, partitions)?;
         Ok(Arc::new(scan))
     }

@@ -543,6 +543,39 @@ async fn existence_is_an_output_too() {
 }
 
 #[tokio::test]
+async fn named_outputs_still_group_and_sort() {
+    let engine = Engine::new();
+    let from = "FROM pg_class WHERE relnamespace = 'sales'::regnamespace";
+    let check = async |sql: String, expected: &[&str]| engine.check(&sql, expected).await;
+    check(
+        format!("SELECT upper(relkind) {from} GROUP BY upper(relkind) ORDER BY upper(relkind)"),
+        &["I", "R", "V"],
+    )
+    .await;
+    check(format!("SELECT relkind, count(*) {from} GROUP BY relkind HAVING count(*) > 1 ORDER BY count(*) DESC, relkind"), &["i|2", "r|2"]).await;
+    check(
+        format!("SELECT relkind::text {from} GROUP BY relkind ORDER BY relkind"),
+        &["i", "r", "v"],
+    )
+    .await;
+    check(
+        format!("SELECT relnatts + 1 {from} ORDER BY relnatts + 1, 1 LIMIT 2"),
+        &["2", "2"],
+    )
+    .await;
+    check(
+        format!("SELECT DISTINCT upper(relkind) AS k {from} ORDER BY k DESC LIMIT 1"),
+        &["V"],
+    )
+    .await;
+    check(
+        format!("SELECT s.upper FROM (SELECT upper(relkind) {from}) s ORDER BY 1 LIMIT 1"),
+        &["I"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn arrays_of_the_catalogs_behave() {
     let engine = Engine::new();
     engine

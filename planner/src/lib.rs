@@ -8,6 +8,7 @@ mod errors;
 pub mod explain;
 mod physical;
 mod rules;
+mod semantics;
 mod session;
 
 pub use bind::{BoundStatement, CallArgument, QueryPlan, StatementKind, TargetTable};

@@ -13,7 +13,7 @@ use sluice_catalogs::{Catalogs, SluiceCodec, SluiceOptions};
 use sluice_spi::Result;
 use url::Url;
 
-use crate::{bind, rules};
+use crate::{bind, rules, semantics};
 
 /// Tables that exist beside the catalogs' own: `pg_catalog` and `information_schema` of a session.
 pub trait VirtualTables: Send + Sync {
@@ -107,6 +107,8 @@ impl Planner {
         let mut builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
+            // Before the engine's own, which would answer first.
+            .with_expr_planners(vec![Arc::new(semantics::PgExprPlanner)])
             .with_default_features()
             .with_type_planner(Arc::new(bind::PgTypePlanner));
         builder = rules::register(builder);

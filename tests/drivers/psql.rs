@@ -69,7 +69,7 @@ fn a_table_is_described() {
         r"\d tiny.lineitem",
         &["l_orderkey", "bigint", "l_shipdate", "date"],
     );
-    shows("shop", r"\d+ kinds", &["one of each"]);
+    shows("shop", r"\dt+ kinds", &["one of each"]);
 }
 
 #[test]

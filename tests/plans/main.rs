@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use sluice_tests::{Gateway, GatewayOptions, PostgresServer, data, golden, leaks, paths, tpch};
 
-/// Plans depend on statistics, and these on the data: a fixed, small scale.
-const SCALE: &str = "0.01";
+/// Plans depend on statistics, and these on the data: a fixed scale, large enough for several tasks.
+const SCALE: &str = "0.1";
 
 struct Servers {
     source: PostgresServer,
@@ -80,8 +80,8 @@ fn files_are_pruned() {
         "files",
         "",
         &[
-            "SELECT l_orderkey FROM lake.tiny.lineitem WHERE l_shipdate < DATE '1993-01-01'",
-            "SELECT count(*) FROM lake.tiny.orders",
+            "SELECT l_orderkey FROM lake.sf0_1.lineitem WHERE l_shipdate < DATE '1993-01-01'",
+            "SELECT count(*) FROM lake.sf0_1.orders",
         ],
     );
 }
@@ -92,9 +92,9 @@ fn joins_over_sources_have_exchanges() {
         "distributed",
         "(TYPE DISTRIBUTED)",
         &[
-            "SELECT n_name, count(*) FROM shop.public.customer, lake.tiny.orders, tpch.tiny.nation \
+            "SELECT n_name, count(*) FROM shop.public.customer, lake.sf0_1.orders, tpch.sf0_1.nation \
              WHERE c_custkey = o_custkey AND c_nationkey = n_nationkey GROUP BY n_name ORDER BY n_name",
-            "SELECT l_returnflag, sum(l_quantity) FROM lake.tiny.lineitem GROUP BY l_returnflag",
+            "SELECT l_returnflag, sum(l_quantity) FROM lake.sf0_1.lineitem GROUP BY l_returnflag",
         ],
     );
 }

@@ -56,7 +56,7 @@ sql "$QUERY"
 say "What was pushed to each source, and the exchanges between the stages"
 sql "EXPLAIN (TYPE DISTRIBUTED) $QUERY" -At
 say "Who worked"
-sql "SELECT * FROM system.runtime.tasks"
+sql "$TASKS_BY_WORKER"
 
 say "Connect with:  psql -h $SLUICE_HOST -p $SLUICE_PORT -d shop"
 stay_up "${STARTED[1]}"

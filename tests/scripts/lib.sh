@@ -176,6 +176,10 @@ sql() {
   PGCONNECT_TIMEOUT=10 psql -X -h "$SLUICE_HOST" -p "$SLUICE_PORT" -U "${USER:-sluice}" -d sluice -v ON_ERROR_STOP=1 "$@" -c "$text"
 }
 
+# What the workers did for the statements so far.
+export TASKS_BY_WORKER="SELECT worker_id, count(*) AS tasks, sum(input_rows) AS rows_read, sum(output_rows) AS rows_sent
+FROM system.runtime.tasks GROUP BY worker_id ORDER BY worker_id"
+
 # Ports of the fleet: the well-known ones when they are free, so that the printed psql line is easy to
 # remember; any free ones otherwise.
 choose_ports() {

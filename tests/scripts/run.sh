@@ -12,7 +12,7 @@ say "Sample files"
 (cd "$SCRATCH/lake" && find . -type f | sort | sed 's/^/   /')
 
 mkdir -p "$SCRATCH/config/catalogs"
-# Tables as small as these would stay in the coordinator, where they are faster; here the workers show.
+# Workers take part in anything, however small: here they are to be seen.
 printf '[planner]\ndistribute_above = 0\n' >"$SCRATCH/config/sluice.toml"
 cat >"$SCRATCH/config/catalogs/lake.toml" <<TOML
 connector = "lake"
@@ -27,14 +27,14 @@ start_fleet 2
 
 say "A table in the memory catalog"
 sql "CREATE TABLE memory.public.watched AS
-     SELECT n_nationkey AS nation, n_name AS country FROM tpch.tiny.nation WHERE n_regionkey = 3"
+     SELECT n_nationkey AS nation, n_name AS country FROM tpch.sf1.nation WHERE n_regionkey = 3"
 
 # CSV and JSON files, generated TPC-H rows, and the table in memory.
 QUERY="SELECT w.country, s.segment, count(*) AS customers, sum(o.spent)::numeric(18,2) AS spent
 FROM memory.public.watched w
-JOIN tpch.tiny.customer c ON c.c_nationkey = w.nation
+JOIN tpch.sf1.customer c ON c.c_nationkey = w.nation
 JOIN lake.ref.segments s ON s.code = c.c_mktsegment
-JOIN (SELECT o_custkey, sum(o_totalprice) AS spent FROM tpch.tiny.orders GROUP BY o_custkey) o
+JOIN (SELECT o_custkey, sum(o_totalprice) AS spent FROM tpch.sf1.orders GROUP BY o_custkey) o
   ON o.o_custkey = c.c_custkey
 GROUP BY w.country, s.segment
 ORDER BY spent DESC
@@ -44,7 +44,8 @@ echo "$QUERY"
 sql "$QUERY"
 say "How it ran"
 sql "EXPLAIN (TYPE DISTRIBUTED) $QUERY" -At
-sql "SELECT * FROM system.runtime.workers"
+say "Who worked"
+sql "$TASKS_BY_WORKER"
 
 say "Connect with:  psql -h $SLUICE_HOST -p $SLUICE_PORT -d sluice"
 stay_up "${STARTED[0]}"

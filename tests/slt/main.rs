@@ -83,7 +83,7 @@ fn check(name: &str) {
                 .query(setting)
                 .unwrap_or_else(|error| panic!("{setting}: {error}"));
         }
-        let problems = corpus::run(&blocks, &mut oracle_session(), &mut subject);
+        let problems = corpus::run(&blocks, &mut oracle_session(), &mut subject, false);
         if !problems.is_empty() {
             report.push_str(&format!(
                 "== {name}.slt {variant}: {} of {} blocks differ\n{}\n",
@@ -140,7 +140,7 @@ fn the_corpus_is_right_about_postgresql() {
     for file in corpus_files() {
         let read = corpus::read(&file);
         blocks += read.len();
-        let problems = corpus::run(&read, &mut session(), &mut session());
+        let problems = corpus::run(&read, &mut session(), &mut session(), true);
         assert!(
             problems.is_empty(),
             "{}:\n{}",

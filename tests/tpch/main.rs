@@ -145,7 +145,7 @@ fn two_workers_share_a_federated_join() {
     let five = &tpch::queries()[4];
     let sql = tpch::rename_tables(&five.sql, |table| mixed(&servers.schema, table));
     // A comment makes this run recognizable among the others in the history of queries.
-    let marked = format!("/* shared join */ {sql}");
+    let marked = format!("{sql} /* shared join */");
     session
         .query(&marked)
         .unwrap_or_else(|error| panic!("{error}"));

@@ -8,8 +8,8 @@
 use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr,
-    TimezoneInfo,
+    AccessExpr, DataType, Expr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query,
+    SelectItem, SetExpr, TimezoneInfo, Value,
 };
 
 /// Told apart from anything that a user could write in a name.
@@ -54,6 +54,38 @@ pub(super) fn name_outputs(projection: &mut [SelectItem]) {
             }
             SelectItem::ExprWithAlias { alias, .. } => *alias = free_name(fold(alias), &mut taken),
             _ => {}
+        }
+    }
+}
+
+/// `SELECT DISTINCT f(a) … ORDER BY f(a)`: the engine would not see that the key is the output once that
+/// has a name of its own, so the key becomes the output's number.
+pub(super) fn order_distinct_by_output(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return;
+    };
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(keys),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    if select.distinct.is_none() {
+        return;
+    }
+    for key in keys {
+        let plain = matches!(
+            key.expr,
+            Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+        );
+        let text = key.expr.to_string();
+        let at = select
+            .projection
+            .iter()
+            .position(|item| matches!(item, SelectItem::UnnamedExpr(e) if e.to_string() == text));
+        if let (false, Some(at)) = (plain, at) {
+            key.expr = Expr::Value(Value::Number((at + 1).to_string(), false).into());
         }
     }
 }
@@ -125,7 +157,7 @@ fn inner_name(expr: &Expr) -> Option<String> {
         Expr::Floor { .. } => "floor".to_owned(),
         Expr::AtTimeZone { .. } => "timezone".to_owned(),
         Expr::Value(value) => match value.value {
-            datafusion::sql::sqlparser::ast::Value::Boolean(_) => "bool".to_owned(),
+            Value::Boolean(_) => "bool".to_owned(),
             _ => return None,
         },
         Expr::Subquery(query) => match query.body.as_ref() {

@@ -152,10 +152,9 @@ pub fn format_type(oid: u32, typmod: Option<i32>) -> String {
             "???".to_owned()
         };
     };
-    if let Some(element) = (ty.element != 0 && ty.category == "A")
-        .then(|| type_by_oid(ty.element))
-        .flatten()
-    {
+    // The vector types have elements too, but print as themselves: they are stored plain.
+    let is_array = ty.element != 0 && ty.category == "A" && ty.storage != "p";
+    if let Some(element) = is_array.then(|| type_by_oid(ty.element)).flatten() {
         return format!("{}[]", format_type(element.oid, typmod));
     }
     let Some(typmod) = typmod else {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Select, Statement, TableAliasColumnDef, TableFactor, Value,
+    ObjectName, ObjectNamePart, Query, Select, Statement, TableAliasColumnDef, TableFactor, Value,
     VisitMut, VisitorMut,
 };
 use sluice_spi::{Error, Result, SqlState};
@@ -45,6 +45,11 @@ const BARE_FUNCTIONS: [&str; 6] = [
 
 impl VisitorMut for Normalizer {
     type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        output_names::order_distinct_by_output(query);
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         system_columns::replace_tableoid(select);

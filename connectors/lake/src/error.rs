@@ -7,6 +7,10 @@ use sluice_spi::{Error, SqlState};
 const CHANGED_HINT: &str =
     "Files must not change while a statement reads them. Run the statement again.";
 
+/// The hint where a service does not know us.
+const ACCESS_HINT: &str =
+    "Check the keys under [s3] of the catalog's file, and what they may read.";
+
 /// An object store's failure on a file.
 pub(crate) fn store_error(file: &str, error: &object_store::Error) -> Error {
     use object_store::Error as E;
@@ -25,7 +29,8 @@ pub(crate) fn store_error(file: &str, error: &object_store::Error) -> Error {
             SqlState::CONNECTION_REJECTED,
             format!("access to \"{file}\" was denied"),
         )
-        .with_detail(root_cause(error)),
+        .with_detail(root_cause(error))
+        .with_hint(ACCESS_HINT),
         _ => Error::new(SqlState::IO_ERROR, format!("could not read \"{file}\""))
             .with_detail(root_cause(error)),
     }
@@ -34,18 +39,28 @@ pub(crate) fn store_error(file: &str, error: &object_store::Error) -> Error {
 /// A listing that failed.
 pub(crate) fn listing_error(place: &str, error: &object_store::Error) -> Error {
     use object_store::Error as E;
-    match error {
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => Error::new(
-            SqlState::CONNECTION_REJECTED,
-            format!("access to \"{place}\" was denied"),
-        )
-        .with_detail(root_cause(error)),
-        E::NotFound { .. } => Error::new(SqlState::IO_ERROR, format!("\"{place}\" does not exist")),
+    let detail = root_cause(error);
+    // Listings report a service's refusal as a failure like any other.
+    let status = answered_status(&innermost(error));
+    match (error, status) {
+        (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
+            Error::new(
+                SqlState::CONNECTION_REJECTED,
+                format!("access to \"{place}\" was denied"),
+            )
+            .with_detail(detail)
+            .with_hint(ACCESS_HINT)
+        }
+        (E::NotFound { .. }, _) | (_, Some(404)) => {
+            Error::new(SqlState::IO_ERROR, format!("\"{place}\" does not exist"))
+                .with_detail(detail)
+                .with_hint("Check \"location\" in the catalog's file.")
+        }
         _ => Error::new(
             SqlState::CONNECTION_FAILURE,
             format!("could not list \"{place}\""),
         )
-        .with_detail(root_cause(error)),
+        .with_detail(detail),
     }
 }
 
@@ -92,17 +107,59 @@ pub(crate) fn broken(file: &str, format: &str, detail: &str) -> Error {
         format!("file \"{file}\" is not a readable {format} file"),
     )
     .with_detail(first_line(detail))
+    .with_hint("Write the file again, or move it out of the table's folder.")
+}
+
+/// What a service said, or else the innermost cause.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let cause = innermost(error);
+    // S3 answers with a document whose message is for people.
+    let tag = |name: &str| {
+        let (_, rest) = cause.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
+    };
+    match (tag("Code"), tag("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        _ => first_line(&cause),
+    }
+}
+
+/// The HTTP status in an object store's message, which is the only place that has it.
+fn answered_status(message: &str) -> Option<u16> {
+    let (_, rest) = message.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// The innermost cause, since the outer layers only repeat it.
-fn root_cause(error: &dyn std::error::Error) -> String {
+fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    first_line(&cause.to_string())
+    cause.to_string()
 }
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_services_answer_is_read() {
+        let text = "Server returned non-2xx status code: 403 Forbidden: <?xml version=\"1.0\"?>\n\
+            <Error><Code>InvalidAccessKeyId</Code><Message>No such key.</Message></Error>";
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source: text.into(),
+        };
+        let error = listing_error("s3://b", &error);
+        assert_eq!(error.code, SqlState::CONNECTION_REJECTED);
+        assert_eq!(
+            error.detail.as_deref(),
+            Some("InvalidAccessKeyId: No such key.")
+        );
+    }
 }

@@ -374,12 +374,15 @@ fn arrange(
             Some((first, other)) if *first != file_format => {
                 return Err(Error::new(
                     SqlState::WRONG_OBJECT_TYPE,
-                    format!("\"{location}\" mixes formats: \"{other}\" is {first}, \"{}\" is {file_format}", meta.location),
+                    format!(
+                        "\"{location}\" mixes formats: \"{other}\" is {first}, \"{}\" is {file_format}",
+                        location.at(&meta.location)
+                    ),
                 )
                 .with_hint("Give each format a folder of its own, or name the format in the catalog's file."));
             }
             Some(_) => {}
-            None => found = Some((file_format, meta.location.to_string())),
+            None => found = Some((file_format, location.at(&meta.location).to_string())),
         }
         let (own_keys, partition): (Vec<_>, Vec<_>) =
             folders(&location.path, &meta.location).into_iter().unzip();
@@ -461,7 +464,7 @@ mod tests {
         let mixed = arranged(&["s/t/x.csv", "s/t/x.json"]).unwrap_err();
         assert_eq!(
             mixed.message,
-            "\"/s/t\" mixes formats: \"s/t/x.csv\" is csv, \"s/t/x.json\" is json"
+            "\"/s/t\" mixes formats: \"/s/t/x.csv\" is csv, \"/s/t/x.json\" is json"
         );
         let crooked = arranged(&["s/t/a=1/x.csv", "s/t/b=1/x.csv"]).unwrap_err();
         assert!(

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use object_store::path::Path;
@@ -158,7 +157,7 @@ pub(crate) fn matching(
         .downcast_ref::<BooleanArray>()
         .ok_or_else(|| Error::internal("a partition filter is not boolean"))?;
     // NULL is not true.
-    Ok(prep_null_mask_filter(kept).values().iter().collect())
+    Ok(kept.iter().map(|keep| keep == Some(true)).collect())
 }
 
 #[cfg(test)]

@@ -15,9 +15,13 @@ use crate::partitions::matching;
 use crate::payload::{Piece, SplitPayload, TablePayload};
 
 /// Splits per lane: more than one so that a lane which draws a slow split does not hold up the rest.
-const SPLITS_PER_LANE: usize = 3;
+const SPLITS_PER_LANE: u64 = 3;
 /// Below this, opening a file again costs more than reading it in parallel gains.
 const MIN_SPLIT_BYTES: u64 = 8 << 20;
+/// No lane is left without work for the sake of [`MIN_SPLIT_BYTES`] in a table of more than this a lane: a
+/// scan in fewer lanes than the engine has is spread over them again row by row, which costs more than
+/// opening a small file.
+const MIN_LANE_BYTES: u64 = 256 << 10;
 /// Above this, a split is too coarse to be spread evenly, however few lanes there are.
 const MAX_SPLIT_BYTES: u64 = 512 << 20;
 /// Files up to this number are cut by their footers (cached since planning); with more, each is a piece
@@ -79,8 +83,7 @@ impl SplitSource for LakeConnector {
             .collect();
 
         let total: u64 = whole.iter().map(|p| p.size).sum();
-        let lanes = (request.parallelism.max(1) * SPLITS_PER_LANE) as u64;
-        let target = (total / lanes).clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES);
+        let target = target_bytes(total, request.parallelism);
         let pieces = match payload.format {
             FileFormat::Parquet => self.cut_parquet(&location, whole, target).await?,
             format => {
@@ -120,6 +123,15 @@ impl LakeConnector {
             .flat_map(|(piece, footer)| cut_groups(piece, &footer, target))
             .collect())
     }
+}
+
+/// How large a split should be.
+fn target_bytes(total: u64, parallelism: usize) -> u64 {
+    let lanes = parallelism.max(1) as u64;
+    let per_lane = (total / lanes).max(MIN_LANE_BYTES);
+    (total / (lanes * SPLITS_PER_LANE))
+        .clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES)
+        .min(per_lane)
 }
 
 /// Cuts a Parquet file between row groups.
@@ -250,6 +262,13 @@ mod tests {
         let splits = pack(pieces, 9).unwrap();
         assert_eq!(splits.iter().map(|s| s.bytes.unwrap()).sum::<u64>(), 30);
         assert!(splits.len() < 5 && splits.iter().all(|s| s.bytes.unwrap() <= 12));
+        assert_eq!(
+            target_bytes(5 << 20, 2),
+            5 << 19,
+            "each of two lanes has a share"
+        );
+        assert_eq!(target_bytes(100 << 10, 2), MIN_LANE_BYTES);
+        assert_eq!(target_bytes(600 << 20, 2), 100 << 20);
         let parts = cut_bytes(piece("x", 100), 30);
         assert_eq!(
             parts.iter().map(|p| p.range.unwrap()).collect::<Vec<_>>(),

@@ -217,7 +217,8 @@ async fn statistics_pages_and_bloom_filters_prune() {
 async fn a_run_time_filter_prunes_and_filters_rows() {
     let dir = tempfile::tempdir().unwrap();
     let rows = 400_000i64;
-    let keys: Int64Array = (0..rows).map(|i| i % 1_000).collect();
+    // Spread, so that no page can be ruled out by its edges alone.
+    let keys: Int64Array = (0..rows).map(|i| (i * 7_919) % 1_000).collect();
     let payload: StringArray = (0..rows).map(|i| Some(format!("row {i}"))).collect();
     let batch = RecordBatch::try_from_iter([
         ("key", Arc::new(keys) as ArrayRef),
@@ -356,7 +357,7 @@ async fn broken_and_changed_files_are_named() {
     write_text(&dir.path().join("s/empty/.hidden"), "");
     let mut cut = std::fs::read(&good).unwrap();
     // A footer that is whole over data that is not.
-    for byte in &mut cut[1_000..60_000] {
+    for byte in &mut cut[4..1_000] {
         *byte = 0xff;
     }
     write_text(&dir.path().join("s/torn/torn.parquet"), &cut);
@@ -520,9 +521,9 @@ async fn limits_counts_and_statistics() {
         )
     );
     assert!(
-        matches!(statistics.columns[1].nulls, Estimate::About(2_000)),
+        matches!(statistics.columns[2].nulls, Estimate::About(2_000)),
         "{:?}",
-        statistics.columns[1]
+        statistics.columns[2]
     );
     assert!(
         matches!(&statistics.columns[4].min, Estimate::Exact(ScalarValue::TimestampMicrosecond(Some(v), Some(_))) if *v == -8_000 * 86_400_000_000),

@@ -1,6 +1,6 @@
 //! How fast a table comes in, beside the server's own COPY to nowhere, and how long a key lookup takes.
 //!
-//! `cargo run --release -p sluice-connector-postgres --example scan_rate -- [ROWS]`
+//! `cargo run --release -p sluice-connector-postgres --example scan_rate -- [ROWS [THREADS]]`
 
 #![allow(clippy::unwrap_used)] // a failure here has nobody to report to
 
@@ -16,8 +16,19 @@ use support::{PASSWORD, Server, open, read, table};
 
 const ROUNDS: usize = 5;
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    // A second argument gives the number of threads.
+    let threads = std::env::args()
+        .nth(2)
+        .and_then(|threads| threads.parse().ok());
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads);
+    }
+    runtime.enable_all().build().unwrap().block_on(measure());
+}
+
+async fn measure() {
     let rows: u64 = std::env::args()
         .nth(1)
         .and_then(|rows| rows.parse().ok())

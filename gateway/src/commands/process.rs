@@ -14,11 +14,16 @@ use tokio_util::sync::CancellationToken;
 /// Bytes at each end of the program that tell one build from another: headers and section tables.
 const BUILD_SAMPLE_BYTES: u64 = 1 << 20;
 
+/// Stack of a thread that plans: 128 levels of nesting, or 2,000 operators in a chain, fit several times.
+const STACK_BYTES: usize = 8 << 20;
+
 /// The runtime of the process.
 pub(super) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("sluice")
+        // Deeply nested statements recurse in parser, planner and optimizer. Only touched pages count.
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not start threads: {e}")))
 }

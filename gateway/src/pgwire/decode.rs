@@ -187,8 +187,12 @@ pub(super) fn text(
             Some("UTC".into()),
         ),
         oid::INTERVAL => {
-            let value =
-                parse_interval_month_day_nano(&plain_interval(text)).map_err(|_| bad_datetime(type_oid, text))?;
+            let value = match printed_interval(text) {
+                Some(value) => value,
+                None => {
+                    parse_interval_month_day_nano(text).map_err(|_| bad_datetime(type_oid, text))?
+                }
+            };
             ScalarValue::IntervalMonthDayNano(Some(value))
         }
         _ => match data_type {
@@ -198,13 +202,60 @@ pub(super) fn text(
     })
 }
 
-/// PostgreSQL's own spelling of months is unknown to the parser.
-fn plain_interval(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| match word {
-        "mon" | "mons" => "months",
-        other => other,
-    });
-    words.collect::<Vec<_>>().join(" ")
+/// `1 year 2 mons -3 days +04:05:06.789`, as PostgreSQL and its drivers print intervals. `None` for other
+/// spellings (fractions of days, `ago`), which the general parser knows.
+fn printed_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let (mut months, mut days, mut nanos) = (0i32, 0i32, 0i64);
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        if word.contains(':') {
+            nanos = nanos.checked_add(clock(word)?)?;
+            continue;
+        }
+        let number: i32 = word.strip_prefix('+').unwrap_or(word).parse().ok()?;
+        let seconds = |seconds: i64| {
+            i64::from(number)
+                .checked_mul(seconds)?
+                .checked_mul(1_000_000_000)
+        };
+        match words.next()?.trim_end_matches('s') {
+            "year" => months = months.checked_add(number.checked_mul(12)?)?,
+            "mon" | "month" => months = months.checked_add(number)?,
+            "day" => days = days.checked_add(number)?,
+            "hour" => nanos = nanos.checked_add(seconds(3600)?)?,
+            "min" | "minute" => nanos = nanos.checked_add(seconds(60)?)?,
+            "sec" | "second" => nanos = nanos.checked_add(seconds(1)?)?,
+            _ => return None,
+        }
+    }
+    (!text.trim().is_empty()).then(|| IntervalMonthDayNano::new(months, days, nanos))
+}
+
+/// `[+-]HH:MM[:SS[.ffffff]]` in nanoseconds.
+fn clock(word: &str) -> Option<i64> {
+    let (negative, digits) = match word.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, word.strip_prefix('+').unwrap_or(word)),
+    };
+    let mut parts = digits.split(':');
+    let (hours, minutes): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (seconds, fraction) = match parts.next() {
+        Some(seconds) => seconds.split_once('.').unwrap_or((seconds, "")),
+        None => ("0", ""),
+    };
+    let whole: i64 = seconds.parse().ok()?;
+    let in_bounds = (0..60).contains(&minutes) && (0..60).contains(&whole) && hours >= 0;
+    if parts.next().is_some()
+        || !in_bounds
+        || fraction.len() > 9
+        || !fraction.bytes().all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
+    let seconds = hours.checked_mul(3600)?.checked_add(minutes * 60 + whole)?;
+    let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?;
+    Some(if negative { -nanos } else { nanos })
 }
 
 fn boolean(text: &str) -> Result<bool> {

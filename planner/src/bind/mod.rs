@@ -7,6 +7,7 @@ mod multisets;
 mod names;
 mod passthrough;
 mod provider;
+mod single_rows;
 mod spelling;
 mod types;
 
@@ -207,7 +208,11 @@ impl Planner {
         let tables = names::resolve(self, session, &statement, native).await?;
         let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
         let plan = session.virtual_tables.finish(plan)?;
-        let plan = multisets::count_copies(plan).map_err(engine_error)?;
+        let plan = crate::semantics::apply(plan).map_err(engine_error)?;
+        let mut plan = multisets::count_copies(plan).map_err(engine_error)?;
+        if !state.config_options().optimizer.enable_physical_uncorrelated_scalar_subquery {
+            plan = single_rows::hold_subqueries(plan).map_err(engine_error)?;
+        }
         let parameters = parameter_fields(&plan, parameter_types)?;
         let local_only = tables.has_virtual;
         let (kind, output) = self.classify(state, session, plan)?;

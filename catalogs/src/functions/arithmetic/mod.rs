@@ -9,19 +9,41 @@ mod casts;
 mod datetime;
 mod decimal;
 mod division;
+mod floats;
 mod input;
 mod integers;
 mod output;
 mod sum;
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use sluice_spi::{Error, Result};
 
 pub use input::parse_literal;
+
+static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+    functions().into_iter().map(|f| (f.name().to_owned(), Arc::new(f))).collect()
+});
+
+/// The function of that name in this room, for plans that are made from other expressions.
+pub fn function(name: &str) -> Result<Arc<ScalarUDF>> {
+    let function = BY_NAME.get(name).map(Arc::clone);
+    function.ok_or_else(|| Error::internal(format!("there is no arithmetic function {name}")))
+}
+
+/// `sum` with PostgreSQL's types.
+pub fn sum() -> Arc<AggregateUDF> {
+    static SUM: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| Arc::new(sum::sum()));
+    Arc::clone(&SUM)
+}
 
 /// Every scalar function of this room.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let mut functions = integers::functions();
     functions.extend(division::functions());
+    functions.push(floats::float_div());
     functions.extend(casts::functions());
     functions.extend(output::functions());
     functions.extend(datetime::functions());

@@ -1,0 +1,252 @@
+//! PostgreSQL's meaning of operators, casts and literals, given to a bound plan before it is optimized.
+//!
+//! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
+//! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
+//! what PostgreSQL means ([`operators`], [`casts`], [`branches`]); [`aggregates`] acts while the plan is
+//! being made, since an average becomes two aggregates. Relies on `catalogs::functions::arithmetic` for the functions,
+//! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
+
+mod aggregates;
+mod branches;
+mod casts;
+mod literals;
+mod operators;
+mod types;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, Union, Values, WindowFunctionDefinition,
+};
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
+use datafusion::prelude::Column;
+
+pub(crate) use aggregates::PgExprPlanner;
+
+/// Gives a bound plan PostgreSQL's meaning.
+pub(crate) fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // What a DML statement writes has the target's types already: they must come out as they were.
+    if let LogicalPlan::Dml(mut dml) = plan {
+        let before = Arc::clone(dml.input.schema());
+        let input = Pass::over(dml.input.as_ref(), true)?.run(dml.input.as_ref().clone())?;
+        dml.input = Arc::new(with_types_of(input, &before)?);
+        return Ok(LogicalPlan::Dml(dml));
+    }
+    let pass = Pass::over(&plan, false)?;
+    pass.run(plan)
+}
+
+/// One run over one plan.
+struct Pass {
+    /// Whether untyped integers become `integer`, as they do unless something already relies on bigint.
+    narrow: bool,
+    /// Whether some node below has other types than before.
+    changed: Cell<bool>,
+}
+
+impl Pass {
+    fn over(plan: &LogicalPlan, writes: bool) -> Result<Self> {
+        let mut recursive = false;
+        plan.apply_with_subqueries(|node| {
+            recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
+            Ok(if recursive { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        // The working table of a recursive query was typed when it was bound.
+        Ok(Pass { narrow: !recursive && !writes, changed: Cell::new(false) })
+    }
+
+    fn run(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(|node| self.node(node))?.data)
+    }
+
+    fn node(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        match node {
+            LogicalPlan::Limit(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::TableScan(_)
+            | LogicalPlan::EmptyRelation(_)
+            | LogicalPlan::RecursiveQuery(_)
+            | LogicalPlan::Ddl(_) => self.recomputed(node),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Union(union) => self.union(union),
+            node => self.expressions(node),
+        }
+    }
+
+    fn recomputed(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        if self.changed.get() {
+            Ok(Transformed::yes(node.recompute_schema()?))
+        } else {
+            Ok(Transformed::no(node))
+        }
+    }
+
+    fn expressions(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        let is_join = matches!(node, LogicalPlan::Join(_));
+        let groups = match &node {
+            LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.len(),
+            _ => 0,
+        };
+        let mut at = 0;
+        let mapped = node.map_expressions(|expr| {
+            let is_key = is_join || at < groups;
+            at += 1;
+            if matches!(expr, Expr::GroupingSet(_)) {
+                return Ok(Transformed::no(expr));
+            }
+            let name = names.save(&expr);
+            let mut expr = expr.transform_up(|e| self.expr(e, &schema))?;
+            if is_key && operators::is_float(&expr.data, &schema) {
+                expr = Transformed::yes(operators::without_minus_zero(expr.data));
+            }
+            Ok(expr.update_data(|e| name.restore(e)))
+        })?;
+        if mapped.transformed {
+            self.changed.set(true);
+        }
+        let transformed = mapped.transformed;
+        let recomputed = self.recomputed(mapped.data)?;
+        Ok(Transformed::new_transformed(recomputed.data, transformed || recomputed.transformed))
+    }
+
+    fn expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::Literal(value, metadata) => Ok(literals::narrowed(value, metadata, self.narrow)),
+            Expr::Negative(inner) => operators::negative(*inner, schema),
+            Expr::BinaryExpr(binary) => operators::binary(binary, schema),
+            Expr::Between(between) => operators::between(between, schema),
+            Expr::InList(list) => operators::in_list(list, schema),
+            Expr::Cast(cast) => casts::cast(cast, schema),
+            Expr::Case(case) => branches::case(case, schema),
+            Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+                // The engine knows `count(*)` by its bigint literal.
+                let moved = func.name() == "count" && literals::widen(&mut params.args);
+                let expr = Expr::AggregateFunction(AggregateFunction { func, params });
+                Ok(Transformed::new_transformed(expr, moved))
+            }
+            Expr::WindowFunction(mut window) => {
+                let WindowFunction { fun, params } = window.as_mut();
+                // Offsets and counts of window functions are read as bigint.
+                let moved = match fun {
+                    WindowFunctionDefinition::WindowUDF(_) => literals::widen(&mut params.args),
+                    WindowFunctionDefinition::AggregateUDF(f) => {
+                        f.name() == "count" && literals::widen(&mut params.args)
+                    }
+                };
+                Ok(Transformed::new_transformed(Expr::WindowFunction(window), moved))
+            }
+            Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "date_part" => {
+                let extracted = types::call("extract_field", args)?;
+                Ok(Transformed::yes(types::cast_to(extracted, DataType::Float64)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    /// `VALUES (1), (2)` has a column of type integer.
+    fn values(&self, values: Values) -> Result<Transformed<LogicalPlan>> {
+        let fits = |at: usize| {
+            values.values.iter().all(|row| match row.get(at) {
+                Some(Expr::Literal(ScalarValue::Int64(Some(v)), _)) => i32::try_from(*v).is_ok(),
+                Some(Expr::Literal(value, _)) => value.is_null(),
+                _ => false,
+            })
+        };
+        let columns: Vec<bool> = values
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(at, field)| self.narrow && field.data_type() == &DataType::Int64 && fits(at))
+            .collect();
+        if !columns.contains(&true) {
+            return Ok(Transformed::no(LogicalPlan::Values(values)));
+        }
+        let fields = values
+            .schema
+            .iter()
+            .zip(&columns)
+            .map(|((qualifier, field), narrow)| {
+                let field = match narrow {
+                    true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
+                    false => Arc::clone(field),
+                };
+                (qualifier.cloned(), field)
+            })
+            .collect();
+        let schema = DFSchema::new_with_metadata(fields, values.schema.metadata().clone())?;
+        let rows = values
+            .values
+            .into_iter()
+            .map(|row| {
+                let cells = row.into_iter().zip(&columns);
+                cells
+                    .map(|(cell, narrow)| match cell {
+                        Expr::Literal(value, metadata) if *narrow => {
+                            Ok(Expr::Literal(value.cast_to(&DataType::Int32)?, metadata))
+                        }
+                        other => Ok(other),
+                    })
+                    .collect::<Result<Vec<_>>>()
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.changed.set(true);
+        Ok(Transformed::yes(LogicalPlan::Values(Values { schema: Arc::new(schema), values: rows })))
+    }
+
+    /// The inputs of a union get one type here rather than later, so that the types a client is told are
+    /// the types it gets.
+    fn union(&self, union: Union) -> Result<Transformed<LogicalPlan>> {
+        let same = |input: &Arc<LogicalPlan>| {
+            let fields = input.schema().fields().iter().zip(union.schema.fields());
+            fields.fold(true, |all, (a, b)| all && a.data_type() == b.data_type())
+        };
+        if union.inputs.iter().all(same) {
+            return Ok(Transformed::no(LogicalPlan::Union(union)));
+        }
+        self.changed.set(true);
+        let union = Union::try_new_with_loose_types(union.inputs)?;
+        Ok(Transformed::yes(TypeCoercionRewriter::coerce_union(union)?))
+    }
+}
+
+/// The plan with casts where its types are not those of `schema`.
+fn with_types_of(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
+    let same = plan
+        .schema()
+        .fields()
+        .iter()
+        .zip(schema.fields())
+        .fold(true, |all, (now, before)| all && now.data_type() == before.data_type());
+    if same {
+        return Ok(plan);
+    }
+    let columns = plan
+        .schema()
+        .iter()
+        .zip(schema.fields())
+        .map(|((qualifier, field), before)| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            if field.data_type() == before.data_type() {
+                return Ok(column);
+            }
+            let cast = datafusion::logical_expr::Cast::new_from_field(
+                Box::new(column),
+                Arc::clone(before),
+            );
+            let cast = casts::cast(cast, plan.schema())?.data;
+            Ok(cast.alias_qualified(qualifier.cloned(), field.name()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
