@@ -153,24 +153,24 @@ pub fn load(dir: Option<&Path>, overrides: &[String]) -> Result<Config> {
     for (_, value) in keys.iter_mut() {
         interpolate(value, dir).map_err(|e| e.prefixed("sluice.toml"))?;
     }
-    let sections = ["postgres", "http", "rpc", "memory", "worker", "planner", "shutdown"];
-    let place = |section: &str| format!("sluice.toml, section [{section}]");
-    // Section by section, so that an error names its section.
-    for section in sections {
-        if let Some(toml::Value::Table(table)) = keys.get(section) {
-            let (place, table) = (place(section), table.clone());
-            match section {
-                "postgres" => drop(parse_section::<PostgresConfig>(&place, table)?),
-                "http" => drop(parse_section::<HttpConfig>(&place, table)?),
-                "rpc" => drop(parse_section::<RpcConfig>(&place, table)?),
-                "memory" => drop(parse_section::<MemoryConfig>(&place, table)?),
-                "worker" => drop(parse_section::<WorkerConfig>(&place, table)?),
-                "planner" => drop(parse_section::<PlannerSection>(&place, table)?),
-                _ => drop(parse_section::<ShutdownConfig>(&place, table)?),
-            }
-        }
-    }
+    // Section by section first, so that an error names its section.
+    check_section::<PostgresConfig>("postgres", &keys)?;
+    check_section::<HttpConfig>("http", &keys)?;
+    check_section::<RpcConfig>("rpc", &keys)?;
+    check_section::<MemoryConfig>("memory", &keys)?;
+    check_section::<WorkerConfig>("worker", &keys)?;
+    check_section::<PlannerSection>("planner", &keys)?;
+    check_section::<ShutdownConfig>("shutdown", &keys)?;
     parse_section("sluice.toml", keys)
+}
+
+fn check_section<T: serde::de::DeserializeOwned>(section: &str, keys: &toml::Table) -> Result<()> {
+    match keys.get(section) {
+        Some(toml::Value::Table(table)) => {
+            parse_section::<T>(&format!("sluice.toml, section [{section}]"), table.clone()).map(|_| ())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Sets `section.key` to a TOML value, or to a text where it is none.

@@ -24,6 +24,7 @@ mod report;
 mod resolver;
 mod rpc;
 mod service;
+mod sweep;
 mod tasks;
 mod text;
 

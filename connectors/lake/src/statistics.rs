@@ -1,9 +1,12 @@
 //! Statistics from Parquet footers; for text files an estimate from their size.
 
 use arrow::datatypes::{DataType, Schema};
+use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use object_store::ObjectMeta;
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::ParquetMetaData;
 use sluice_spi::{ColumnStatistics, Estimate, Result, ScalarValue, TableMetadata, TableStatistics};
 use std::sync::Arc;
 
@@ -62,7 +65,7 @@ pub(crate) async fn of_table(
             .iter()
             .map(|g| g.total_byte_size().max(0) as u64)
             .sum::<u64>();
-        let Ok(known) = DFParquetMetadata::statistics_from_parquet_metadata(footer, &schema) else {
+        let Some(known) = file_statistics(footer, &schema) else {
             columns.iter_mut().for_each(|c| *c = Summary::unknown());
             continue;
         };
@@ -97,6 +100,23 @@ pub(crate) async fn of_table(
         bytes: Estimate::About((memory as f64 * scale) as u64),
         columns: with_partitions(columns, table, &payload, &listing),
     })
+}
+
+/// The statistics of one file, a column of the table each.
+fn file_statistics(footer: &ParquetMetaData, table: &Schema) -> Option<Statistics> {
+    let file = footer.file_metadata();
+    let own = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata()).ok()?;
+    // In the file's own types: the engine finds nothing in a column whose type is not the one it asks for
+    // (milliseconds, say, in a column of microseconds).
+    let fields: Vec<_> = table
+        .fields()
+        .iter()
+        .map(|field| match own.column_with_name(field.name()) {
+            Some((at, _)) => own.fields()[at].clone(),
+            None => field.clone(),
+        })
+        .collect();
+    DFParquetMetadata::statistics_from_parquet_metadata(footer, &Arc::new(Schema::new(fields))).ok()
 }
 
 /// Adds the partition columns: their values are in the listing.

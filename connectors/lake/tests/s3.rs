@@ -45,10 +45,16 @@ impl Drop for Server {
 
 impl Server {
     fn start(program: &Path, folder: &Path) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let listen = format!("127.0.0.1:{port}");
         let process = Command::new(program)
-            .args(["--access", "key", "--secret", "secret", "--port", &listen, "posix"])
+            .args([
+                "--access", "key", "--secret", "secret", "--port", &listen, "posix",
+            ])
             .arg(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -87,20 +93,34 @@ async fn a_bucket_is_read_like_a_folder() {
         let path = format!("data/web/hits/day={day}/a.parquet");
         write_parquet(&bucket.join(path), std::slice::from_ref(&batch), 1_000);
     }
-    write_text(&bucket.join("data/web/names.csv"), "id,name\n1,one\n2,two\n");
+    write_text(
+        &bucket.join("data/web/names.csv"),
+        "id,name\n1,one\n2,two\n",
+    );
     let server = Server::start(&program, dir.path());
     let lake = server.lake("s3://lakehouse/data", "secret");
 
     assert_eq!(lake.metadata().schemas().await.unwrap(), ["web"]);
     let names = table(&lake, "web", "names").await;
-    assert_eq!(Scan::default().rows(&lake, &names).await, ["1,one", "2,two"]);
+    assert_eq!(
+        Scan::default().rows(&lake, &names).await,
+        ["1,one", "2,two"]
+    );
     let hits = table(&lake, "web", "hits").await;
     let scan = Scan {
         filters: vec![col("id").eq(lit(4_321i64))],
         ..Scan::default()
     };
-    assert_eq!(scan.rows(&lake, &hits).await, ["4321,2024-01-01", "4321,2024-01-02"]);
-    assert_eq!(scan.counts.get("row groups pruned"), 18, "{:?}", scan.counts.named);
+    assert_eq!(
+        scan.rows(&lake, &hits).await,
+        ["4321,2024-01-01", "4321,2024-01-02"]
+    );
+    assert_eq!(
+        scan.counts.get("row groups pruned"),
+        18,
+        "{:?}",
+        scan.counts.named
+    );
     assert!(*scan.counts.bytes.lock() > 0);
 
     // Planned, then replaced.
@@ -115,13 +135,28 @@ async fn a_bucket_is_read_like_a_folder() {
         failed = read.try_collect::<Vec<_>>().await.err().or(failed);
     }
     let error = failed.unwrap();
-    assert_eq!(error.code, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error:?}");
+    assert_eq!(
+        error.code,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "{error:?}"
+    );
 
-    let error = server.lake("s3://lakehouse/data", "wrong").metadata().schemas().await;
+    let error = server
+        .lake("s3://lakehouse/data", "wrong")
+        .metadata()
+        .schemas()
+        .await;
     let error = error.unwrap_err();
     assert_eq!(error.code, SqlState::CONNECTION_REJECTED, "{error:?}");
-    assert!(!format!("{error:?}").contains("wrong"), "no secret: {error:?}");
-    let error = server.lake("s3://elsewhere/data", "secret").metadata().schemas().await;
+    assert!(
+        !format!("{error:?}").contains("wrong"),
+        "no secret: {error:?}"
+    );
+    let error = server
+        .lake("s3://elsewhere/data", "secret")
+        .metadata()
+        .schemas()
+        .await;
     let error = error.unwrap_err();
     assert!(error.message.ends_with("does not exist"), "{error:?}");
     drop(server);

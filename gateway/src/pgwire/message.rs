@@ -7,6 +7,7 @@ use pgwire::messages::response::{
     TransactionStatus,
 };
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion, ParameterStatus};
+use sluice_catalogs::pg_catalog::visible_name;
 use sluice_spi::{Error, SqlState};
 
 use super::encode::Format;
@@ -120,7 +121,7 @@ pub(super) fn row_description(out: &mut Vec<u8>, columns: &[(String, PgType, For
     out.extend_from_slice(&[b'T', 0, 0, 0, 0]);
     out.extend_from_slice(&(columns.len() as i16).to_be_bytes());
     for (name, pg_type, format) in columns {
-        out.extend(name.bytes().filter(|b| *b != 0));
+        out.extend(visible_name(name).bytes().filter(|b| *b != 0));
         out.push(0);
         out.extend_from_slice(&[0; 6]);
         out.extend_from_slice(&pg_type.oid.to_be_bytes());

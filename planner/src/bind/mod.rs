@@ -23,6 +23,7 @@ use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, Vo
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Statement};
+use sluice_catalogs::pg_catalog::visible_name;
 use sluice_spi::{Error, Result, SqlState};
 
 pub use names::TargetTable;
@@ -228,6 +229,15 @@ impl Planner {
         let kind = match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 let columns: SchemaRef = Arc::new(create.input.schema().as_arrow().clone());
+                // Columns of one name are told apart by a mark that only results may carry.
+                if let Some(twice) =
+                    columns.fields().iter().find(|f| visible_name(f.name()) != f.name())
+                {
+                    return Err(Error::new(
+                        SqlState::from_source("42701"),
+                        format!("column \"{}\" specified more than once", visible_name(twice.name())),
+                    ));
+                }
                 let empty = matches!(create.input.as_ref(), LogicalPlan::EmptyRelation(e) if !e.produce_one_row);
                 let input =
                     if empty { None } else { Some(QueryPlan::new(state, create.input.as_ref().clone())?) };

@@ -233,7 +233,7 @@ mod tests {
         let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, input).unwrap();
         let got = match normalize(&mut statements[0]) {
             Ok(()) => statements[0].to_string(),
-            Err(error) => format!("{} {}", error.code, error.message),
+            Err(error) => format!("{} {}", error.code.code(), error.message),
         };
         assert_eq!(got, expect);
     }

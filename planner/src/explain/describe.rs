@@ -144,7 +144,7 @@ fn describe_scan(scan: &ConnectorScanExec) -> Description {
         let columns: Vec<String> = scan
             .dynamic_filters()
             .iter()
-            .flat_map(|filter| collect_columns(filter))
+            .flat_map(collect_columns)
             .map(|column| column.name().to_owned())
             .collect();
         description = description.with("Run-time Filter", format!("on {}", columns.join(", ")));

@@ -1,18 +1,22 @@
-//! Averages as quotients of sums and counts, and EXTRACT as a numeric, while a statement is being bound.
+//! What must be known while a statement is being bound: averages as quotients of sums and counts, EXTRACT as
+//! a numeric, numeric arithmetic whose types the engine would refuse, and the types of row numbers.
 //!
 //! `avg(x)` becomes `average(sum(x), count(x))`: the engine's own averages keep four digits more than their
 //! argument has. A sum that the statement asks for beside the average is computed once.
 
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::planner::{
-    ExprPlanner, PlannerResult, RawAggregateExpr, RawWindowExpr,
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr,
 };
-use datafusion::logical_expr::{Expr, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, Operator, WindowFunctionDefinition};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 use sluice_catalogs::functions::arithmetic;
 
-use super::types;
+use super::{operators, types};
 
 /// The engine's hook for expressions that are not yet typed.
 #[derive(Debug)]
@@ -42,6 +46,23 @@ impl ExprPlanner for PgExprPlanner {
             &raw.func_def,
             WindowFunctionDefinition::AggregateUDF(f) if f.name() == "avg"
         );
+        if let Some(data_type) = numbering(&raw.func_def) {
+            let RawWindowExpr { func_def, args, partition_by, order_by, window_frame, .. } = raw;
+            let (filter, null_treatment, distinct) = (raw.filter, raw.null_treatment, raw.distinct);
+            let number = Expr::WindowFunction(Box::new(WindowFunction {
+                fun: func_def,
+                params: WindowFunctionParams {
+                    args,
+                    partition_by,
+                    order_by,
+                    window_frame,
+                    filter,
+                    null_treatment,
+                    distinct,
+                },
+            }));
+            return Ok(PlannerResult::Planned(types::cast_to(number, data_type)));
+        }
         if !is_average || raw.args.len() != 1 {
             return Ok(PlannerResult::Original(raw));
         }
@@ -63,7 +84,38 @@ impl ExprPlanner for PgExprPlanner {
         Ok(PlannerResult::Planned(types::call("average", parts)?))
     }
 
+    fn plan_binary_op(
+        &self,
+        raw: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let op = match raw.op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Multiply,
+            BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::Modulo => Operator::Modulo,
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        Ok(match operators::early(&raw.left, op, &raw.right, schema)? {
+            Some(expr) => PlannerResult::Planned(expr),
+            None => PlannerResult::Original(raw),
+        })
+    }
+
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(types::call("extract_field", args)?))
+    }
+}
+
+/// PostgreSQL's type of a function that numbers rows; the engine's own are unsigned.
+fn numbering(function: &WindowFunctionDefinition) -> Option<DataType> {
+    match function {
+        WindowFunctionDefinition::WindowUDF(f) => match f.name() {
+            "row_number" | "rank" | "dense_rank" => Some(DataType::Int64),
+            "ntile" => Some(DataType::Int32),
+            _ => None,
+        },
+        WindowFunctionDefinition::AggregateUDF(_) => None,
     }
 }

@@ -63,6 +63,10 @@ fn needs_check(from: &DataType, to: &DataType) -> bool {
     if from.is_floating() || is_decimal(from) || is_text(from) {
         return true;
     }
+    // Counts of rows and elements, which the engine has unsigned, always fit.
+    if from == &DataType::UInt64 {
+        return false;
+    }
     match (digits_of(from), digits_of(to)) {
         (Some((from, _)), Some((to, _))) => from > to,
         _ => false,

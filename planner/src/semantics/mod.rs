@@ -2,15 +2,18 @@
 //!
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
-//! what PostgreSQL means ([`operators`], [`casts`], [`branches`]); [`aggregates`] acts while the plan is
+//! what PostgreSQL means ([`operators`], [`casts`], [`branches`], [`functions`]); [`aggregates`] acts while the plan is
 //! being made, since an average becomes two aggregates. Relies on `catalogs::functions::arithmetic` for the functions,
 //! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
 
 mod aggregates;
 mod branches;
 mod casts;
+mod functions;
 mod literals;
 mod operators;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::cell::Cell;
@@ -20,7 +23,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -145,10 +148,7 @@ impl Pass {
                 };
                 Ok(Transformed::new_transformed(Expr::WindowFunction(window), moved))
             }
-            Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "date_part" => {
-                let extracted = types::call("extract_field", args)?;
-                Ok(Transformed::yes(types::cast_to(extracted, DataType::Float64)))
-            }
+            Expr::ScalarFunction(call) => functions::call(call, schema),
             other => Ok(Transformed::no(other)),
         }
     }

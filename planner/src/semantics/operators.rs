@@ -5,18 +5,12 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, lit};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, lit};
 
 use super::literals::{self, as_float, typed_as};
 use super::types::{
-    as_decimal, call, cast_to, decimal, digits_of, integer, is_decimal, is_text, type_of,
+    as_decimal, call, cast_to, digits_of, integer, is_decimal, is_text, type_of,
 };
-
-/// Products of up to this many digits stay in 128 bits: three columns of money multiply there, and a
-/// product that does not fit raises an error.
-const NARROW_PRODUCT_DIGITS: i32 = 50;
-/// Scale above which only the exact product that drops zeros can be stored.
-const MAX_PRODUCT_SCALE: i32 = 40;
 
 fn pair(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
@@ -36,6 +30,24 @@ pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transforme
         op if op.supports_propagation() || is_comparison(op) => comparison(left, &l, op, right, &r),
         op => Ok(Transformed::no(pair(left, op, right))),
     }
+}
+
+/// Numeric arithmetic while it is being bound: the engine would refuse types that PostgreSQL's rules do not
+/// even make. `None` leaves the operator as it is.
+pub(super) fn early(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let (Some(l), Some(r)) = (type_of(left, schema), type_of(right, schema)) else {
+        return Ok(None);
+    };
+    let exact = |t: &DataType| digits_of(t).is_some();
+    if !exact(&l) || !exact(&r) || !(is_decimal(&l) || is_decimal(&r)) {
+        return Ok(None);
+    }
+    // Where the engine finds a type, the pass decides: only then are literals as narrow as they are going to
+    // be, and what is a numeric now may turn out to be a bigint.
+    if pair(left.clone(), op, right.clone()).to_field(schema).is_ok() {
+        return Ok(None);
+    }
+    numerics(left.clone(), &l, op, right.clone(), &r).map(|t| Some(t.data))
 }
 
 fn is_comparison(op: Operator) -> bool {
@@ -135,10 +147,11 @@ fn numerics(
     let narrow = |t: &DataType| matches!(t, DataType::Decimal128(..));
     let wide = match op {
         Operator::Divide => return Ok(Transformed::yes(call("numeric_div", vec![left, right])?)),
-        Operator::Multiply if s1 + s2 > MAX_PRODUCT_SCALE => {
+        // The engine's own product counts one digit more than there can be.
+        Operator::Multiply if narrow(&l) && narrow(&r) && p1 + p2 < 38 => false,
+        Operator::Multiply => {
             return Ok(Transformed::yes(call("numeric_mul", vec![left, right])?));
         }
-        Operator::Multiply => p1 + p2 > NARROW_PRODUCT_DIGITS || s1 + s2 > 38,
         Operator::Plus | Operator::Minus => (p1 - s1).max(p2 - s2) + s1.max(s2) + 1 > 38,
         _ => (p1 - s1).max(p2 - s2) + s1.max(s2) > 38,
     };
@@ -147,10 +160,7 @@ fn numerics(
     }
     let widened = |expr: Expr, data_type: &DataType, (p, s): (i32, i32)| match data_type {
         DataType::Decimal256(..) => expr,
-        _ => match decimal(p, s) {
-            Some(_) => cast_to(expr, DataType::Decimal256(p as u8, s as i8)),
-            None => expr,
-        },
+        _ => cast_to(expr, DataType::Decimal256(p as u8, s as i8)),
     };
     let left = widened(left, &l, (p1, s1));
     let right = widened(right, &r, (p2, s2));

@@ -14,6 +14,7 @@ use super::client::Secret;
 use super::fleet::FleetService;
 use super::guard::Guarded;
 use super::runtime::RpcRuntime;
+use crate::sweep::sweep_when_idle;
 use crate::{Membership, WorkerService};
 
 /// How often this end asks a connected peer for a sign of life: a coordinator or worker that hangs must
@@ -45,6 +46,8 @@ pub struct RpcServer {
     local_addr: SocketAddr,
     shutdown: CancellationToken,
     serving: AbortOnDropHandle<std::result::Result<(), tonic::transport::Error>>,
+    /// Held, so that it ends with the server.
+    _sweeping: Option<AbortOnDropHandle<()>>,
 }
 
 impl RpcServer {
@@ -72,6 +75,9 @@ impl RpcServer {
                 secret.clone(),
             )
         });
+        let sweeping = options.worker.as_ref().map(|worker| {
+            AbortOnDropHandle::new(rpc.handle().spawn(sweep_when_idle(Arc::clone(worker))))
+        });
         let worker = options.worker.map(|worker| {
             let service = worker.worker().clone().into_worker_server();
             Guarded::worker(service, secret.clone(), worker)
@@ -91,6 +97,7 @@ impl RpcServer {
             local_addr,
             shutdown,
             serving: AbortOnDropHandle::new(serving),
+            _sweeping: sweeping,
         })
     }
 

@@ -77,7 +77,10 @@ impl ScalarUDFImpl for ExtractField {
             Some(DataType::Time32(_) | DataType::Time64(_)) => {
                 DataType::Time64(TimeUnit::Microsecond)
             }
-            Some(DataType::Interval(_)) => DataType::Interval(IntervalUnit::MonthDayNano),
+            // A difference of timestamps is a duration until the planner makes an interval of it.
+            Some(DataType::Interval(_) | DataType::Duration(_)) => {
+                DataType::Interval(IntervalUnit::MonthDayNano)
+            }
             other => {
                 let given = other.map(ToString::to_string).unwrap_or_default();
                 return Err(Error::new(

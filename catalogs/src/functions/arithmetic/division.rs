@@ -7,8 +7,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, i256};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256,
+};
+use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -27,11 +30,16 @@ use super::decimal::{
 const MIN_SIGNIFICANT_DIGITS: i32 = 16;
 /// DEC_DIGITS of numeric.c: decimal digits in one of PostgreSQL's digits.
 const DIGITS_PER_GROUP: i32 = 4;
+/// Three columns of money have a product of so many digits, and nearly never use them: a product of no more
+/// stays in 128 bits.
+const NARROW_PRODUCT_DIGITS: u8 = 50;
+/// A factor of more digits than this is wide because somebody needs them.
+const NARROW_FACTOR_DIGITS: u8 = 32;
 /// No column gets more digits after the point than this, so that what is computed from it still fits.
 const MAX_SCALE: i32 = 40;
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    [Operation::Divide, Operation::Average, Operation::Multiply]
+    [Operation::Divide, Operation::Average, Operation::Multiply, Operation::Quotient]
         .map(|operation| {
             ScalarUDF::new_from_impl(NumericFunction {
                 operation,
@@ -46,6 +54,8 @@ enum Operation {
     Divide,
     Average,
     Multiply,
+    /// The whole part of a quotient: PostgreSQL's `div`.
+    Quotient,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,7 +73,13 @@ impl NumericFunction {
             return Err(undefined(self.name(), left, right));
         };
         let (p1, s1, p2, s2) = (i32::from(p1), i32::from(s1), i32::from(p2), i32::from(s2));
+        if self.operation == Operation::Multiply
+            && let Some(narrow) = narrow_product(left, right)
+        {
+            return Ok(narrow);
+        }
         let scale = match self.operation {
+            Operation::Quotient => 0,
             Operation::Multiply => (s1 + s2).min(MAX_SCALE.max(s1).max(s2)),
             Operation::Divide | Operation::Average => {
                 // An average has no more digits before the point than what it is of.
@@ -85,6 +101,37 @@ impl NumericFunction {
     }
 }
 
+/// The 128-bit type of a product of 128-bit factors. Up to [`NARROW_PRODUCT_DIGITS`] it is worth the risk of
+/// an overflow, which is an error.
+fn narrow_product(left: &DataType, right: &DataType) -> Option<DataType> {
+    match (left, right) {
+        (DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2))
+            if p1 + p2 <= NARROW_PRODUCT_DIGITS
+                && *p1.max(p2) <= NARROW_FACTOR_DIGITS
+                && s1 + s2 <= 38 =>
+        {
+            Some(DataType::Decimal128((p1 + p2).min(38), s1 + s2))
+        }
+        _ => None,
+    }
+}
+
+fn multiply_narrow(
+    left: &Decimal128Array,
+    right: &Decimal128Array,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    const LIMIT: u128 = 10u128.pow(38);
+    let product = arrow::compute::try_binary::<_, _, _, Decimal128Type>(left, right, |a, b| {
+        match a.checked_mul(b) {
+            Some(product) if product.unsigned_abs() < LIMIT => Ok(product),
+            _ => Err(ArrowError::ArithmeticOverflow(String::new())),
+        }
+    })
+    .map_err(|_| numeric_overflow())?;
+    Ok(Arc::new(product.with_data_type(data_type.clone())))
+}
+
 fn undefined(name: &str, left: &DataType, right: &DataType) -> datafusion::error::DataFusionError {
     Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({left}, {right}) does not exist"))
         .with_hint("You might need to add explicit type casts.")
@@ -97,6 +144,7 @@ impl ScalarUDFImpl for NumericFunction {
             Operation::Divide => "numeric_div",
             Operation::Average => "average",
             Operation::Multiply => "numeric_mul",
+            Operation::Quotient => "div",
         }
     }
 
@@ -115,7 +163,10 @@ impl ScalarUDFImpl for NumericFunction {
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let data_type = self.return_type(&types)?;
         let field = Field::new(self.name(), data_type, true);
-        Ok(Arc::new(if field.data_type() == &DataType::Float64 {
+        // A product has exactly its factors' digits; everything else stops where it is exact enough.
+        let exact = self.operation == Operation::Multiply
+            && matches!(field.data_type(), DataType::Decimal128(..));
+        Ok(Arc::new(if exact || field.data_type() == &DataType::Float64 {
             field
         } else {
             field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
@@ -140,7 +191,18 @@ impl ScalarUDFImpl for NumericFunction {
         let rows = if constant { 1 } else { args.number_rows };
         let left = args.args[0].to_array(rows)?;
         let right = args.args[1].to_array(rows)?;
-        let result = if let Some(sums) = left.as_primitive_opt::<Float64Type>() {
+        let narrow = match (left.as_primitive_opt(), right.as_primitive_opt()) {
+            (Some(l), Some(r))
+                if self.operation == Operation::Multiply
+                    && matches!(args.return_field.data_type(), DataType::Decimal128(..)) =>
+            {
+                Some((l, r))
+            }
+            _ => None,
+        };
+        let result = if let Some((l, r)) = narrow {
+            multiply_narrow(l, r, args.return_field.data_type())?
+        } else if let Some(sums) = left.as_primitive_opt::<Float64Type>() {
             let counts = right.as_primitive::<Int64Type>();
             let means: Float64Array = sums
                 .iter()
@@ -158,6 +220,7 @@ impl ScalarUDFImpl for NumericFunction {
                 let Some((a, b)) = l.get(row).zip(r.get(row)) else { return Ok(None) };
                 match self.operation {
                     Operation::Multiply => multiply(a, l.scale(), b, r.scale(), scale).map(Some),
+                    Operation::Quotient => whole_quotient(a, l.scale(), b, r.scale()).map(Some),
                     Operation::Average if b == i256::ZERO => Ok(None),
                     _ => divide(a, l.scale(), b, r.scale(), scale).map(Some),
                 }
@@ -235,6 +298,17 @@ fn divide(a: i256, a_scale: i32, b: i256, b_scale: i32, scale: i32) -> Result<i2
         }
     };
     Ok(rescale(quotient, digits, scale).ok_or_else(numeric_overflow)?)
+}
+
+/// Towards zero.
+fn whole_quotient(a: i256, a_scale: i32, b: i256, b_scale: i32) -> Result<i256> {
+    if b == i256::ZERO {
+        return Err(division_by_zero().into());
+    }
+    let scale = a_scale.max(b_scale);
+    let a = rescale(a, a_scale, scale).ok_or_else(numeric_overflow)?;
+    let b = rescale(b, b_scale, scale).ok_or_else(numeric_overflow)?;
+    Ok(a.wrapping_div(b))
 }
 
 /// Digit by digit, where the dividend would not fit with all its zeros.

@@ -1,4 +1,7 @@
-//! `float_div`: division of floats that raises 22012 where IEEE has an infinity.
+//! `float_div`: division of floats that raises 22012 where IEEE has an infinity; and `float_round`, half to
+//! even as PostgreSQL's `round(double precision)`.
+
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::kernels::numeric;
@@ -20,6 +23,46 @@ pub(super) fn float_div() -> ScalarUDF {
             Volatility::Immutable,
         ),
     })
+}
+
+/// `round` of one float.
+pub(super) fn float_round() -> ScalarUDF {
+    ScalarUDF::new_from_impl(FloatRound {
+        signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FloatRound {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for FloatRound {
+    fn name(&self) -> &str {
+        "float_round"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(match &args.args[0] {
+            ColumnarValue::Scalar(ScalarValue::Float64(value)) => {
+                ColumnarValue::Scalar(ScalarValue::Float64(value.map(f64::round_ties_even)))
+            }
+            value => {
+                let array = value.to_array(args.number_rows)?;
+                let floats = array.as_primitive::<Float64Type>();
+                let rounded = floats.unary::<_, Float64Type>(f64::round_ties_even);
+                ColumnarValue::Array(Arc::new(rounded))
+            }
+        })
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

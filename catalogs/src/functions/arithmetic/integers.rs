@@ -1,4 +1,5 @@
-//! `int_add`, `int_sub` and `int_mul`: integer arithmetic that raises 22003 instead of wrapping.
+//! `int_add`, `int_sub` and `int_mul`: integer arithmetic that raises 22003 instead of wrapping; and `mod`,
+//! which takes numerics too.
 //!
 //! The engine's own operators wrap, and its checked ones do not survive the way to a worker. These run
 //! Arrow's checked kernels over whole columns.
@@ -13,8 +14,10 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr_common::datum::apply;
 use sluice_spi::{Error, SqlState};
 
+use super::decimal::{MAX_PRECISION, decimal_of};
+
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    [Operation::Add, Operation::Subtract, Operation::Multiply]
+    [Operation::Add, Operation::Subtract, Operation::Multiply, Operation::Remainder]
         .map(|operation| {
             ScalarUDF::new_from_impl(IntegerFunction {
                 operation,
@@ -29,6 +32,7 @@ enum Operation {
     Add,
     Subtract,
     Multiply,
+    Remainder,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -63,12 +67,25 @@ fn common(left: &DataType, right: &DataType) -> Option<DataType> {
     })
 }
 
+/// The decimal type that holds both.
+fn common_decimal(left: &DataType, right: &DataType) -> Option<DataType> {
+    let ((p1, s1), (p2, s2)) = (decimal_of(left)?, decimal_of(right)?);
+    let scale = s1.max(s2);
+    let whole = (i32::from(p1) - i32::from(s1)).max(i32::from(p2) - i32::from(s2));
+    let precision = u8::try_from(whole + i32::from(scale)).ok()?.clamp(1, MAX_PRECISION);
+    Some(match precision {
+        0..=38 => DataType::Decimal128(precision, scale),
+        _ => DataType::Decimal256(precision, scale),
+    })
+}
+
 impl ScalarUDFImpl for IntegerFunction {
     fn name(&self) -> &str {
         match self.operation {
             Operation::Add => "int_add",
             Operation::Subtract => "int_sub",
             Operation::Multiply => "int_mul",
+            Operation::Remainder => "mod",
         }
     }
 
@@ -78,6 +95,7 @@ impl ScalarUDFImpl for IntegerFunction {
             Operation::Add => '+',
             Operation::Subtract => '-',
             Operation::Multiply => '*',
+            Operation::Remainder => '%',
         };
         Ok(match args {
             [left, right] => format!("({left} {sign} {right})"),
@@ -97,7 +115,11 @@ impl ScalarUDFImpl for IntegerFunction {
         let [left, right] = arg_types else {
             return Err(Error::internal(format!("{} takes two arguments", self.name())).into());
         };
-        let Some(data_type) = common(left, right) else {
+        let common = match self.operation {
+            Operation::Remainder => common(left, right).or_else(|| common_decimal(left, right)),
+            _ => common(left, right),
+        };
+        let Some(data_type) = common else {
             return Err(Error::new(
                 SqlState::UNDEFINED_FUNCTION,
                 format!("function {}({left}, {right}) does not exist", self.name()),
@@ -112,6 +134,7 @@ impl ScalarUDFImpl for IntegerFunction {
             Operation::Add => numeric::add,
             Operation::Subtract => numeric::sub,
             Operation::Multiply => numeric::mul,
+            Operation::Remainder => numeric::rem,
         };
         let data_type = args.return_field.data_type().clone();
         apply(&args.args[0], &args.args[1], kernel).map_err(|error| match error {

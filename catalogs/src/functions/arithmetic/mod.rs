@@ -44,6 +44,10 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     let mut functions = integers::functions();
     functions.extend(division::functions());
     functions.push(floats::float_div());
+    functions.push(floats::float_round());
+    // The engine's own, by PostgreSQL's name.
+    let sign = datafusion::functions::math::signum();
+    functions.push(sign.as_ref().clone().with_aliases(["sign"]));
     functions.extend(casts::functions());
     functions.extend(output::functions());
     functions.extend(datetime::functions());
@@ -52,5 +56,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 
 /// Every aggregate of this room.
 pub(super) fn aggregates() -> Vec<AggregateUDF> {
-    vec![sum::sum()]
+    // The engine's own, by PostgreSQL's older name.
+    let variance = datafusion::functions_aggregate::variance::var_samp_udaf();
+    vec![sum::sum(), variance.as_ref().clone().with_aliases(["variance", "var_sample"])]
 }
