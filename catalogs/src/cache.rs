@@ -34,7 +34,10 @@ struct Answers<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
     fn new(ttl: Duration) -> Self {
-        Answers { entries: Mutex::new(HashMap::new()), ttl }
+        Answers {
+            entries: Mutex::new(HashMap::new()),
+            ttl,
+        }
     }
 
     async fn get_or_load<F>(&self, key: K, load: impl FnOnce() -> F) -> Result<V>
@@ -55,7 +58,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
                         }
                     }
                     let cell = Arc::new(OnceCell::new());
-                    entries.insert(key, Entry { made: now, cell: cell.clone() });
+                    entries.insert(
+                        key,
+                        Entry {
+                            made: now,
+                            cell: cell.clone(),
+                        },
+                    );
                     cell
                 }
             }
@@ -67,7 +76,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
     fn peek(&self, key: &K) -> Option<V> {
         let entries = self.entries.lock();
         let entry = entries.get(key)?;
-        (entry.made.elapsed() < self.ttl).then(|| entry.cell.get().cloned()).flatten()
+        (entry.made.elapsed() < self.ttl)
+            .then(|| entry.cell.get().cloned())
+            .flatten()
     }
 
     fn remove(&self, key: &K) {
@@ -119,15 +130,27 @@ impl MetadataCache {
 
     /// The tables of a schema with their columns.
     pub async fn describe_schema(&self, schema: &str) -> Result<Arc<Vec<Arc<TableMetadata>>>> {
-        let load = || async { self.connector.metadata().describe_schema(schema).await.map(Arc::new) };
+        let load = || async {
+            self.connector
+                .metadata()
+                .describe_schema(schema)
+                .await
+                .map(Arc::new)
+        };
         self.described.get_or_load(schema.to_owned(), load).await
     }
 
     /// One table, or `None`.
     pub async fn table(&self, schema: &str, table: &str) -> Result<Option<Arc<TableMetadata>>> {
         let key = (schema.to_owned(), table.to_owned());
-        let load =
-            || async { Ok(self.connector.metadata().table(schema, table).await?.map(Arc::new)) };
+        let load = || async {
+            Ok(self
+                .connector
+                .metadata()
+                .table(schema, table)
+                .await?
+                .map(Arc::new))
+        };
         let found = self.tables.get_or_load(key.clone(), load).await?;
         if found.is_none() {
             self.tables.remove(&key);
@@ -138,7 +161,13 @@ impl MetadataCache {
     /// A table's statistics. A source that cannot give them makes a worse plan, not an error.
     pub async fn statistics(&self, table: &TableMetadata) -> Arc<TableStatistics> {
         let key = (table.schema.clone(), table.name.clone());
-        let load = || async { self.connector.metadata().statistics(table).await.map(Arc::new) };
+        let load = || async {
+            self.connector
+                .metadata()
+                .statistics(table)
+                .await
+                .map(Arc::new)
+        };
         match self.statistics.get_or_load(key, load).await {
             Ok(statistics) => statistics,
             Err(error) => {
@@ -186,8 +215,9 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_not_kept() {
         let answers: Answers<u8, usize> = Answers::new(METADATA_TTL);
-        let failed =
-            answers.get_or_load(1, || async { Err(sluice_spi::Error::internal("down")) }).await;
+        let failed = answers
+            .get_or_load(1, || async { Err(sluice_spi::Error::internal("down")) })
+            .await;
         assert!(failed.is_err());
         assert_eq!(answers.get_or_load(1, || async { Ok(7) }).await.unwrap(), 7);
     }

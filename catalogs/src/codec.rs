@@ -71,7 +71,11 @@ impl PhysicalExtensionCodec for SluiceCodec {
         let dynamic_filters = scan
             .dynamic_filters()
             .iter()
-            .map(|filter| Ok(converter.physical_expr_to_proto(filter, self)?.encode_to_vec()))
+            .map(|filter| {
+                Ok(converter
+                    .physical_expr_to_proto(filter, self)?
+                    .encode_to_vec())
+            })
             .collect::<Result<Vec<_>>>()?;
         let wire = WireNode::Scan(WireScan {
             query_id: target.query_id.to_string(),
@@ -100,7 +104,10 @@ impl PhysicalExtensionCodec for SluiceCodec {
         let WireNode::Scan(wire) = postcard::from_bytes(buf)
             .map_err(|e| exec_datafusion_err!("could not decode a scan: {e}"))?;
         if wire.handle.version != HANDLE_VERSION {
-            return internal_err!("a handle of version {} in a build of another", wire.handle.version);
+            return internal_err!(
+                "a handle of version {} in a build of another",
+                wire.handle.version
+            );
         }
         let schema = protobuf::Schema::decode(wire.schema.as_slice())
             .map_err(|e| exec_datafusion_err!("could not decode a schema: {e}"))?;

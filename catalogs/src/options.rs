@@ -26,6 +26,11 @@ impl ConfigExtension for SluiceOptions {
 impl SluiceOptions {
     /// The options inside of `config`; the defaults where a session was made without them.
     pub fn of(config: &SessionConfig) -> SluiceOptions {
-        config.options().extensions.get::<SluiceOptions>().cloned().unwrap_or_default()
+        config
+            .options()
+            .extensions
+            .get::<SluiceOptions>()
+            .cloned()
+            .unwrap_or_default()
     }
 }

@@ -22,7 +22,12 @@ impl Catalog {
     /// A catalog of that name over `connector`.
     pub fn new(name: String, connector_name: &'static str, connector: Arc<dyn Connector>) -> Self {
         let cache = MetadataCache::new(connector.clone(), METADATA_TTL);
-        Catalog { name, connector_name, connector, cache }
+        Catalog {
+            name,
+            connector_name,
+            connector,
+            cache,
+        }
     }
 
     /// Its name.
@@ -83,8 +88,10 @@ impl Catalogs {
             );
             match nearest(name, self.names()) {
                 Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
-                None => error
-                    .with_hint(format!("Catalogs: {}.", self.names().collect::<Vec<_>>().join(", "))),
+                None => error.with_hint(format!(
+                    "Catalogs: {}.",
+                    self.names().collect::<Vec<_>>().join(", ")
+                )),
             }
         })
     }
@@ -110,7 +117,10 @@ impl Catalogs {
             return Ok(());
         }
         let unreadable = |e: std::io::Error| {
-            vec![config_error(format!("could not read {}: {e}", folder.display()))]
+            vec![config_error(format!(
+                "could not read {}: {e}",
+                folder.display()
+            ))]
         };
         let mut files: Vec<_> = std::fs::read_dir(&folder)
             .map_err(unreadable)?
@@ -125,13 +135,24 @@ impl Catalogs {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 }
 
 fn load_file(path: &Path, dir: &Path, factories: &[Box<dyn ConnectorFactory>]) -> Result<Catalog> {
-    let place = format!("catalogs/{}", path.file_name().unwrap_or_default().to_string_lossy());
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let place = format!(
+        "catalogs/{}",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    );
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     check_name(&place, &name)?;
     let text = std::fs::read_to_string(path)
         .map_err(|e| config_error(format!("could not read {}: {e}", path.display())))?;
@@ -144,39 +165,59 @@ fn load_file(path: &Path, dir: &Path, factories: &[Box<dyn ConnectorFactory>]) -
     let connector_name = match keys.remove("connector") {
         Some(toml::Value::String(name)) => name,
         _ => {
-            return Err(config_error(format!("{place}: the key \"connector\" is missing"))
-                .with_hint(format!("Write connector = \"…\", one of: {}.", known(factories))));
+            return Err(
+                config_error(format!("{place}: the key \"connector\" is missing")).with_hint(
+                    format!("Write connector = \"…\", one of: {}.", known(factories)),
+                ),
+            );
         }
     };
     let Some(factory) = factories.iter().find(|f| f.name() == connector_name) else {
         let error = config_error(format!("{place}: unknown connector \"{connector_name}\""));
-        return Err(match nearest(&connector_name, factories.iter().map(|f| f.name())) {
-            Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
-            None => error.with_hint(format!("Known connectors: {}.", known(factories))),
-        });
+        return Err(
+            match nearest(&connector_name, factories.iter().map(|f| f.name())) {
+                Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
+                None => error.with_hint(format!("Known connectors: {}.", known(factories))),
+            },
+        );
     };
-    let context =
-        ConnectorContext { catalog: name.clone(), config_dir: Some(dir.to_path_buf()) };
-    let connector = factory.create(context, keys).map_err(|e| e.prefixed(&place))?;
+    let context = ConnectorContext {
+        catalog: name.clone(),
+        config_dir: Some(dir.to_path_buf()),
+    };
+    let connector = factory
+        .create(context, keys)
+        .map_err(|e| e.prefixed(&place))?;
     Ok(Catalog::new(name, factory.name(), connector))
 }
 
 /// `sluice` is the database that shows every catalog, and `system` the built-in one.
 fn check_name(place: &str, name: &str) -> Result<()> {
-    if matches!(name, "sluice" | "system" | "pg_catalog" | "information_schema") {
-        return Err(config_error(format!("{place}: the name \"{name}\" is reserved"))
-            .with_hint("Rename the file."));
+    if matches!(
+        name,
+        "sluice" | "system" | "pg_catalog" | "information_schema"
+    ) {
+        return Err(
+            config_error(format!("{place}: the name \"{name}\" is reserved"))
+                .with_hint("Rename the file."),
+        );
     }
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(plain) {
-        return Err(config_error(format!("{place}: \"{name}\" cannot be a catalog's name"))
-            .with_hint("Use lower-case letters, digits, \"_\" and \"-\"."));
+        return Err(
+            config_error(format!("{place}: \"{name}\" cannot be a catalog's name"))
+                .with_hint("Use lower-case letters, digits, \"_\" and \"-\"."),
+        );
     }
     Ok(())
 }
 
 fn known(factories: &[Box<dyn ConnectorFactory>]) -> String {
-    factories.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ")
+    factories
+        .iter()
+        .map(|f| f.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn config_error(message: String) -> Error {

@@ -136,7 +136,12 @@ impl ConnectorScanExec {
     /// One scan per task; together they read every split once. All have the same number of partitions.
     pub fn for_tasks(&self, tasks: usize, partitions: usize) -> Result<Vec<Self>> {
         let shares = spread(self.splits().cloned().collect(), tasks);
-        let widest = shares.iter().map(Vec::len).max().unwrap_or(0).clamp(1, partitions.max(1));
+        let widest = shares
+            .iter()
+            .map(Vec::len)
+            .max()
+            .unwrap_or(0)
+            .clamp(1, partitions.max(1));
         (0..tasks)
             .map(|task| {
                 let share = shares.get(task).cloned().unwrap_or_default();
@@ -188,7 +193,9 @@ impl ConnectorScanExec {
     pub fn describe(&self) -> ScanDescription {
         match self.catalogs.get(&self.target.handle.catalog) {
             Some(catalog) => {
-                catalog.connector().describe(&self.target.handle, &self.projection, self.limit)
+                catalog
+                    .connector()
+                    .describe(&self.target.handle, &self.projection, self.limit)
             }
             None => ScanDescription::default(),
         }
@@ -229,7 +236,9 @@ impl ScanMetrics for PartitionMetrics {
     }
 
     fn add_count(&self, name: &'static str, count: usize) {
-        MetricBuilder::new(&self.set).counter(name, self.partition).add(count);
+        MetricBuilder::new(&self.set)
+            .counter(name, self.partition)
+            .add(count);
     }
 }
 
@@ -295,10 +304,16 @@ impl ExecutionPlan for ConnectorScanExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let Some(splits) = self.groups.get(partition).cloned() else {
-            return internal_err!("a scan of {} partitions has no {partition}", self.groups.len());
+            return internal_err!(
+                "a scan of {} partitions has no {partition}",
+                self.groups.len()
+            );
         };
-        let connector =
-            self.catalogs.require(&self.target.handle.catalog)?.connector().clone();
+        let connector = self
+            .catalogs
+            .require(&self.target.handle.catalog)?
+            .connector()
+            .clone();
         let dynamic_filters = self
             .dynamic_filters
             .iter()
@@ -310,8 +325,8 @@ impl ExecutionPlan for ConnectorScanExec {
             set: self.metrics.clone(),
             partition,
         });
-        let request = move |split: Split, target: &ScanTarget, projection: &[usize], limit| {
-            ReadRequest {
+        let request =
+            move |split: Split, target: &ScanTarget, projection: &[usize], limit| ReadRequest {
                 query_id: target.query_id.clone(),
                 handle: target.handle.clone(),
                 split,
@@ -321,14 +336,16 @@ impl ExecutionPlan for ConnectorScanExec {
                 dynamic_filters: dynamic_filters.clone(),
                 batch_rows: context.session_config().batch_size(),
                 metrics: metrics.clone(),
-            }
-        };
+            };
         let (target, projection, limit) =
             (self.target.clone(), self.projection.clone(), self.limit);
         let batches = futures::stream::iter(splits)
             .map(move |split| {
                 let request = request(split, &target, &projection, limit);
-                connector.reader().read(request).map(|s| s.map_err(DataFusionError::from))
+                connector
+                    .reader()
+                    .read(request)
+                    .map(|s| s.map_err(DataFusionError::from))
             })
             .map_err(DataFusionError::from)
             .try_flatten()
@@ -337,7 +354,10 @@ impl ExecutionPlan for ConnectorScanExec {
                     baseline.record_output(batch.num_rows());
                 }
             });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.schema(),
+            batches,
+        )))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -370,11 +390,17 @@ impl ExecutionPlan for ConnectorScanExec {
             .filter(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
             .collect();
         if !matches!(phase, FilterPushdownPhase::Post) || dynamic.is_empty() {
-            return Ok(FilterPushdownPropagation { filters, updated_node: None });
+            return Ok(FilterPushdownPropagation {
+                filters,
+                updated_node: None,
+            });
         }
         let mut scan = self.clone();
         scan.dynamic_filters.extend(dynamic);
-        Ok(FilterPushdownPropagation { filters, updated_node: Some(Arc::new(scan)) })
+        Ok(FilterPushdownPropagation {
+            filters,
+            updated_node: Some(Arc::new(scan)),
+        })
     }
 }
 
@@ -389,14 +415,21 @@ mod tests {
     use super::*;
 
     fn split(bytes: u64) -> Split {
-        Split { payload: Vec::new(), rows: None, bytes: Some(bytes), label: String::new() }
+        Split {
+            payload: Vec::new(),
+            rows: None,
+            bytes: Some(bytes),
+            label: String::new(),
+        }
     }
 
     #[test]
     fn splits_are_spread_by_weight_and_none_is_lost() {
         let groups = spread([8, 1, 1, 1, 5].map(split).to_vec(), 2);
-        let weights: Vec<u64> =
-            groups.iter().map(|g| g.iter().filter_map(|s| s.bytes).sum()).collect();
+        let weights: Vec<u64> = groups
+            .iter()
+            .map(|g| g.iter().filter_map(|s| s.bytes).sum())
+            .collect();
         assert_eq!(weights, [8, 8]);
         assert_eq!(spread(Vec::new(), 4).len(), 1);
         assert_eq!(spread([1, 1].map(split).to_vec(), 4).len(), 2);

@@ -45,7 +45,11 @@ pub(crate) fn project(table: Statistics, schema: &Schema, projection: &[usize]) 
         }
     }
     let rows = table.num_rows;
-    let row_bytes = match (texts_taken, table.total_byte_size.get_value(), rows.get_value()) {
+    let row_bytes = match (
+        texts_taken,
+        table.total_byte_size.get_value(),
+        rows.get_value(),
+    ) {
         (0, ..) => Some(fixed),
         // What fixed widths leave of the table's size, shared evenly by the columns of any width.
         (_, Some(bytes), Some(rows)) => {
@@ -56,8 +60,9 @@ pub(crate) fn project(table: Statistics, schema: &Schema, projection: &[usize]) 
     };
     let mut projected = table.project(Some(&projection));
     // Without a size, the engine chooses its joins by rows, which is the better guide where text is short.
-    projected.total_byte_size =
-        row_bytes.map_or(Precision::Absent, |bytes| rows.multiply(&Precision::Exact(bytes)));
+    projected.total_byte_size = row_bytes.map_or(Precision::Absent, |bytes| {
+        rows.multiply(&Precision::Exact(bytes))
+    });
     projected.to_inexact()
 }
 

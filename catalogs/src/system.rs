@@ -42,11 +42,15 @@ pub struct SystemConnector {
 impl SystemConnector {
     /// A connector over `tables`.
     pub fn new(tables: Vec<Arc<dyn SystemTable>>) -> Self {
-        SystemConnector { tables: Arc::new(tables) }
+        SystemConnector {
+            tables: Arc::new(tables),
+        }
     }
 
     fn find(&self, schema: &str, table: &str) -> Option<&Arc<dyn SystemTable>> {
-        self.tables.iter().find(|t| t.schema_name() == schema && t.name() == table)
+        self.tables
+            .iter()
+            .find(|t| t.schema_name() == schema && t.name() == table)
     }
 
     fn describe_table(&self, table: &dyn SystemTable) -> TableMetadata {
@@ -90,8 +94,11 @@ impl SystemConnector {
 #[async_trait]
 impl Metadata for SystemConnector {
     async fn schemas(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> =
-            self.tables.iter().map(|t| t.schema_name().to_owned()).collect();
+        let mut names: Vec<String> = self
+            .tables
+            .iter()
+            .map(|t| t.schema_name().to_owned())
+            .collect();
         names.sort();
         names.dedup();
         Ok(names)
@@ -109,7 +116,9 @@ impl Metadata for SystemConnector {
     }
 
     async fn table(&self, schema: &str, table: &str) -> Result<Option<TableMetadata>> {
-        Ok(self.find(schema, table).map(|t| self.describe_table(t.as_ref())))
+        Ok(self
+            .find(schema, table)
+            .map(|t| self.describe_table(t.as_ref())))
     }
 
     async fn statistics(&self, _table: &TableMetadata) -> Result<TableStatistics> {
@@ -134,7 +143,10 @@ impl Reader for SystemConnector {
     fn read(&self, request: ReadRequest) -> Result<BatchStream> {
         let (schema, table) = name_of(&request.handle)?;
         let table = self.find(schema, table).cloned().ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, format!("{schema}.{table} is not in this process"))
+            Error::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("{schema}.{table} is not in this process"),
+            )
         })?;
         let rows = async move {
             let all = table.rows().await?;

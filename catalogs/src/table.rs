@@ -36,7 +36,13 @@ pub struct CatalogTable {
 
 impl std::fmt::Debug for CatalogTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CatalogTable({}.{}.{})", self.catalog.name(), self.metadata.schema, self.metadata.name)
+        write!(
+            f,
+            "CatalogTable({}.{}.{})",
+            self.catalog.name(),
+            self.metadata.schema,
+            self.metadata.name
+        )
     }
 }
 
@@ -50,8 +56,11 @@ impl CatalogTable {
         pushdown: bool,
     ) -> Self {
         let schema = metadata.arrow_schema();
-        let key: Option<Vec<usize>> =
-            metadata.primary_key.iter().map(|name| schema.index_of(name).ok()).collect();
+        let key: Option<Vec<usize>> = metadata
+            .primary_key
+            .iter()
+            .map(|name| schema.index_of(name).ok())
+            .collect();
         let constraints = match key {
             Some(key) if !key.is_empty() => {
                 Constraints::new_unverified(vec![Constraint::PrimaryKey(key)])
@@ -59,7 +68,16 @@ impl CatalogTable {
             _ => Constraints::default(),
         };
         let notes = Mutex::default();
-        CatalogTable { catalogs, catalog, metadata, schema, constraints, statistics, pushdown, notes }
+        CatalogTable {
+            catalogs,
+            catalog,
+            metadata,
+            schema,
+            constraints,
+            statistics,
+            pushdown,
+            notes,
+        }
     }
 
     /// The catalog it belongs to.
@@ -90,7 +108,10 @@ impl CatalogTable {
     fn note(&self, conjuncts: &[Expr], outcome: &[Pushed]) {
         let mut notes = self.notes.lock();
         for (expr, outcome) in conjuncts.iter().zip(outcome) {
-            let note = FilterNote { filter: expr.human_display().to_string(), outcome: outcome.clone() };
+            let note = FilterNote {
+                filter: expr.human_display().to_string(),
+                outcome: outcome.clone(),
+            };
             if !notes.contains(&note) {
                 notes.push(note);
             }
@@ -147,16 +168,21 @@ impl TableProvider for CatalogTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = SluiceOptions::of(state.config());
         let answer = self.offer(filters);
-        let projection =
-            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let projection = projection
+            .cloned()
+            .unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let partitions = state.config().target_partitions();
         let query_id: Arc<str> = options.query_id.as_str().into();
         let request = SplitRequest {
             query_id: query_id.clone(),
             parallelism: partitions.saturating_mul(options.workers.max(1)),
         };
-        let splits =
-            self.catalog.connector().splits().splits(&answer.handle, &request).await?;
+        let splits = self
+            .catalog
+            .connector()
+            .splits()
+            .splits(&answer.handle, &request)
+            .await?;
         let target = Arc::new(ScanTarget {
             query_id,
             schema_name: self.metadata.schema.clone(),
@@ -208,12 +234,20 @@ impl CatalogTable {
             .map(|filter| state.create_physical_expr(unqualified(filter.clone())?, &columns))
             .collect::<Result<Vec<Arc<dyn PhysicalExpr>>>>()?;
         let all = (0..self.schema.fields().len()).collect();
-        let scan =
-            ConnectorScanExec::try_new(self.catalogs.clone(), target.clone(), all, Vec::new(), None)?
-                .with_statistics(whole);
-        let filter: Arc<dyn ExecutionPlan> =
-            Arc::new(FilterExec::try_new(conjunction(predicates), Arc::new(scan))?);
-        let estimated = StatisticsContext::new().compute(filter.as_ref(), &StatisticsArgs::new())?;
+        let scan = ConnectorScanExec::try_new(
+            self.catalogs.clone(),
+            target.clone(),
+            all,
+            Vec::new(),
+            None,
+        )?
+        .with_statistics(whole);
+        let filter: Arc<dyn ExecutionPlan> = Arc::new(FilterExec::try_new(
+            conjunction(predicates),
+            Arc::new(scan),
+        )?);
+        let estimated =
+            StatisticsContext::new().compute(filter.as_ref(), &StatisticsArgs::new())?;
         Ok(Statistics::clone(&estimated).to_inexact())
     }
 }

@@ -46,7 +46,11 @@ pub struct PostgresConfig {
 
 impl Default for PostgresConfig {
     fn default() -> Self {
-        PostgresConfig { listen: "127.0.0.1:5480".to_owned(), max_connections: 200, tls: None }
+        PostgresConfig {
+            listen: "127.0.0.1:5480".to_owned(),
+            max_connections: 200,
+            tls: None,
+        }
     }
 }
 
@@ -73,7 +77,9 @@ pub struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig { listen: "127.0.0.1:8480".to_owned() }
+        HttpConfig {
+            listen: "127.0.0.1:8480".to_owned(),
+        }
     }
 }
 
@@ -133,21 +139,24 @@ pub fn load(dir: Option<&Path>, overrides: &[String]) -> Result<Config> {
         if path.exists() {
             let text = std::fs::read_to_string(&path)
                 .map_err(|e| config_error(format!("could not read {}: {e}", path.display())))?;
-            keys = text
-                .parse()
-                .map_err(|e: toml::de::Error| config_error(format!("sluice.toml: {}", e.message())))?;
+            keys = text.parse().map_err(|e: toml::de::Error| {
+                config_error(format!("sluice.toml: {}", e.message()))
+            })?;
         }
     }
     for (name, value) in std::env::vars() {
         // SLUICE_CONFIG names the folder itself; a key always has a section.
-        if let Some(key) = name.strip_prefix("SLUICE_").filter(|key| key.contains("__")) {
+        if let Some(key) = name
+            .strip_prefix("SLUICE_")
+            .filter(|key| key.contains("__"))
+        {
             set(&mut keys, &key.to_lowercase().replace("__", "."), &value)?;
         }
     }
     for assignment in overrides {
-        let (key, value) = assignment.split_once('=').ok_or_else(|| {
-            config_error(format!("--set {assignment}: write KEY=VALUE"))
-        })?;
+        let (key, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| config_error(format!("--set {assignment}: write KEY=VALUE")))?;
         set(&mut keys, key.trim(), value.trim())?;
     }
     for (_, value) in keys.iter_mut() {
@@ -167,7 +176,8 @@ pub fn load(dir: Option<&Path>, overrides: &[String]) -> Result<Config> {
 fn check_section<T: serde::de::DeserializeOwned>(section: &str, keys: &toml::Table) -> Result<()> {
     match keys.get(section) {
         Some(toml::Value::Table(table)) => {
-            parse_section::<T>(&format!("sluice.toml, section [{section}]"), table.clone()).map(|_| ())
+            parse_section::<T>(&format!("sluice.toml, section [{section}]"), table.clone())
+                .map(|_| ())
         }
         _ => Ok(()),
     }
@@ -186,7 +196,9 @@ fn set(keys: &mut toml::Table, path: &str, value: &str) -> Result<()> {
     };
     let mut table = keys;
     for part in parts {
-        let entry = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let entry = table
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
         let toml::Value::Table(inner) = entry else {
             return Err(config_error(format!("\"{path}\" is not a key")));
         };
@@ -206,8 +218,14 @@ mod tests {
 
     #[test]
     fn overrides_reach_nested_keys_and_unknown_ones_are_refused() {
-        let config = load(None, &["postgres.listen=127.0.0.1:0".into(), "memory.spill.limit=1GiB".into()])
-            .unwrap();
+        let config = load(
+            None,
+            &[
+                "postgres.listen=127.0.0.1:0".into(),
+                "memory.spill.limit=1GiB".into(),
+            ],
+        )
+        .unwrap();
         assert_eq!(config.postgres.listen, "127.0.0.1:0");
         assert_eq!(config.memory.spill.limit.0, 1 << 30);
         let error = load(None, &["postgres.lisen=x".into()]).unwrap_err();

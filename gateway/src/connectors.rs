@@ -26,11 +26,18 @@ pub fn catalogs(dir: Option<&std::path::Path>) -> Result<Catalogs, Vec<Error>> {
         Some(dir) => catalogs.load_dir(dir, &factories)?,
         None => {
             for factory in factories.iter().filter(|f| BUILT_IN.contains(&f.name())) {
-                let context =
-                    ConnectorContext { catalog: factory.name().to_owned(), config_dir: None };
-                let connector =
-                    factory.create(context, toml::Table::new()).map_err(|error| vec![error])?;
-                catalogs.add(Catalog::new(factory.name().to_owned(), factory.name(), connector));
+                let context = ConnectorContext {
+                    catalog: factory.name().to_owned(),
+                    config_dir: None,
+                };
+                let connector = factory
+                    .create(context, toml::Table::new())
+                    .map_err(|error| vec![error])?;
+                catalogs.add(Catalog::new(
+                    factory.name().to_owned(),
+                    factory.name(),
+                    connector,
+                ));
             }
         }
     }

@@ -20,8 +20,16 @@ pub struct GatewayFleet {
 
 impl GatewayFleet {
     /// A fleet over `membership`, reached by `channels`; `embedded` is the gateway's own worker.
-    pub fn new(membership: Arc<Membership>, channels: WorkerChannels, embedded: Option<Url>) -> Self {
-        GatewayFleet { membership, channels, embedded }
+    pub fn new(
+        membership: Arc<Membership>,
+        channels: WorkerChannels,
+        embedded: Option<Url>,
+    ) -> Self {
+        GatewayFleet {
+            membership,
+            channels,
+            embedded,
+        }
     }
 }
 
@@ -38,7 +46,11 @@ impl Fleet for GatewayFleet {
     fn workers(&self, limit: Option<usize>) -> Vec<Url> {
         // The gateway's own worker shares its cores with the heads of all queries: it only serves tables
         // that live in this process.
-        let others = self.membership.healthy_urls().into_iter().filter(|url| Some(url) != self.embedded.as_ref());
+        let others = self
+            .membership
+            .healthy_urls()
+            .into_iter()
+            .filter(|url| Some(url) != self.embedded.as_ref());
         others.take(limit.unwrap_or(usize::MAX)).collect()
     }
 
@@ -73,6 +85,8 @@ pub fn task_session(catalogs: Arc<Catalogs>) -> SessionCustomizer {
         scalar.extend(functions::global_functions().into_iter().map(Arc::new));
         let mut aggregates = builder.aggregate_functions().take().unwrap_or_default();
         aggregates.extend(functions::global_aggregates().into_iter().map(Arc::new));
-        Ok(builder.with_scalar_functions(scalar).with_aggregate_functions(aggregates))
+        Ok(builder
+            .with_scalar_functions(scalar)
+            .with_aggregate_functions(aggregates))
     })
 }

@@ -18,7 +18,9 @@ pub fn engine_error(error: DataFusionError) -> Error {
 
 fn classify(error: &DataFusionError) -> Error {
     match error {
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => classify(inner),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            classify(inner)
+        }
         DataFusionError::Shared(inner) => classify(inner),
         DataFusionError::Collection(all) => match all.first() {
             Some(first) => classify(first),
@@ -27,11 +29,12 @@ fn classify(error: &DataFusionError) -> Error {
         DataFusionError::SQL(error, _) => syntax(error),
         DataFusionError::SchemaError(error, _) => schema(error),
         DataFusionError::NotImplemented(message) => not_implemented(first_line(message)),
-        DataFusionError::ResourcesExhausted(message) => {
-            Error::new(SqlState::OUT_OF_MEMORY, "out of memory under the configured limit")
-                .with_detail(first_line(message))
-                .with_hint("Raise memory.limit, or select fewer rows or columns.")
-        }
+        DataFusionError::ResourcesExhausted(message) => Error::new(
+            SqlState::OUT_OF_MEMORY,
+            "out of memory under the configured limit",
+        )
+        .with_detail(first_line(message))
+        .with_hint("Raise memory.limit, or select fewer rows or columns."),
         DataFusionError::ArrowError(inner, _) => by_message(&inner.to_string()),
         DataFusionError::ParquetError(inner) => {
             Error::new(SqlState::DATA_CORRUPTED, first_line(&inner.to_string()))
@@ -52,8 +55,11 @@ fn syntax(error: &ParserError) -> Error {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
         ParserError::RecursionLimitExceeded => {
-            return Error::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-                .with_hint("Write the statement with less nesting.");
+            return Error::new(
+                SqlState::STATEMENT_TOO_COMPLEX,
+                "stack depth limit exceeded",
+            )
+            .with_hint("Write the statement with less nesting.");
         }
     };
     Error::new(SqlState::SYNTAX_ERROR, lower_first(first_line(text)))
@@ -61,11 +67,16 @@ fn syntax(error: &ParserError) -> Error {
 
 fn schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
             // A qualifier that no table of FROM has is PostgreSQL's other error.
             if let Some(relation) = &field.relation
                 && !valid_fields.iter().any(|c| {
-                    c.relation.as_ref().is_some_and(|r| r.table() == relation.table())
+                    c.relation
+                        .as_ref()
+                        .is_some_and(|r| r.table() == relation.table())
                 })
             {
                 return missing_from_entry(relation.table(), valid_fields);
@@ -74,8 +85,10 @@ fn schema(error: &SchemaError) -> Error {
                 Some(relation) => format!("{}.{}", relation.table(), field.name),
                 None => format!("\"{}\"", field.name),
             };
-            let error =
-                Error::new(SqlState::UNDEFINED_COLUMN, format!("column {name} does not exist"));
+            let error = Error::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!("column {name} does not exist"),
+            );
             match nearest(&field.name, valid_fields.iter().map(|c| c.name.as_str())) {
                 Some(near) => {
                     let column = valid_fields.iter().find(|c| c.name == near);
@@ -83,7 +96,9 @@ fn schema(error: &SchemaError) -> Error {
                         Some(relation) => format!("{}.{near}", relation.table()),
                         None => near.to_owned(),
                     };
-                    error.with_hint(format!("Perhaps you meant to reference the column \"{near}\"."))
+                    error.with_hint(format!(
+                        "Perhaps you meant to reference the column \"{near}\"."
+                    ))
                 }
                 None => error,
             }
@@ -94,19 +109,35 @@ fn schema(error: &SchemaError) -> Error {
         ),
         SchemaError::DuplicateQualifiedField { qualifier, name } => Error::new(
             SqlState::AMBIGUOUS_COLUMN,
-            format!("column \"{name}\" of \"{}\" appears twice", qualifier.table()),
+            format!(
+                "column \"{name}\" of \"{}\" appears twice",
+                qualifier.table()
+            ),
         ),
-        SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::new(SqlState::AMBIGUOUS_COLUMN, format!("column \"{name}\" appears twice"))
-        }
+        SchemaError::DuplicateUnqualifiedField { name } => Error::new(
+            SqlState::AMBIGUOUS_COLUMN,
+            format!("column \"{name}\" appears twice"),
+        ),
     }
 }
 
 fn not_implemented(message: &str) -> Error {
     match message.strip_prefix("Unsupported SQL type ") {
+        None if message.contains("OuterReferenceColumn(") || message.contains("Exists(Exists") => {
+            Error::unsupported("a correlated subquery of this form is not supported").with_hint(
+                "Write it as a join, or with a window function in the place of ORDER BY and LIMIT.",
+            )
+        }
         // A name that is no type; what has a modifier may well be one.
-        Some(name) if name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"')) => {
-            Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+        Some(name)
+            if name
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"')) =>
+        {
+            Error::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("type \"{name}\" does not exist"),
+            )
         }
         _ => Error::unsupported(message),
     }
@@ -117,11 +148,14 @@ fn missing_from_entry(qualifier: &str, valid_fields: &[Column]) -> Error {
         SqlState::UNDEFINED_TABLE,
         format!("missing FROM-clause entry for table \"{qualifier}\""),
     );
-    let tables = valid_fields.iter().filter_map(|c| c.relation.as_ref()).map(|r| r.table());
+    let tables = valid_fields
+        .iter()
+        .filter_map(|c| c.relation.as_ref())
+        .map(|r| r.table());
     match nearest(qualifier, tables) {
-        Some(near) => {
-            error.with_hint(format!("Perhaps you meant to reference the table alias \"{near}\"."))
-        }
+        Some(near) => error.with_hint(format!(
+            "Perhaps you meant to reference the table alias \"{near}\"."
+        )),
         None => error,
     }
 }
@@ -131,10 +165,13 @@ fn plan(message: &str) -> Error {
     let lower = text.to_lowercase();
     if let Some(rest) = lower.strip_prefix("invalid function '") {
         let name = rest.split('\'').next().unwrap_or_default();
-        return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
-            .with_hint(
-                "No function matches the given name. You might need to add explicit type casts.",
-            );
+        return Error::new(
+            SqlState::UNDEFINED_FUNCTION,
+            format!("function {name} does not exist"),
+        )
+        .with_hint(
+            "No function matches the given name. You might need to add explicit type casts.",
+        );
     }
     if lower.contains("failed to coerce arguments") || lower.contains("no function matches") {
         return Error::new(SqlState::UNDEFINED_FUNCTION, lower_first(text))
@@ -143,8 +180,14 @@ fn plan(message: &str) -> Error {
     if lower.contains("group by") && (lower.contains("must be") || lower.contains("must appear")) {
         return Error::new(SqlState::GROUPING_ERROR, lower_first(text));
     }
-    if lower.contains("aggregate functions are not allowed") || lower.contains("aggregate function") {
+    if lower.contains("aggregate functions are not allowed") || lower.contains("aggregate function")
+    {
         return Error::new(SqlState::GROUPING_ERROR, lower_first(text));
+    }
+    if lower.contains("cannot coerce arithmetic") || lower.contains("result type for") {
+        return Error::new(SqlState::UNDEFINED_FUNCTION, lower_first(text)).with_hint(
+            "No operator matches the given name and argument types. You might need to add explicit type casts.",
+        );
     }
     if lower.contains("cannot coerce")
         || lower.contains("cannot infer common")
@@ -155,8 +198,11 @@ fn plan(message: &str) -> Error {
         return Error::new(SqlState::DATATYPE_MISMATCH, lower_first(text));
     }
     if lower.contains("non-boolean predicate") {
-        return Error::new(SqlState::DATATYPE_MISMATCH, "argument of WHERE must be type boolean")
-            .with_detail(lower_first(text));
+        return Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            "argument of WHERE must be type boolean",
+        )
+        .with_detail(lower_first(text));
     }
     if let Some((_, rest)) = lower.split_once("order by column out of bounds, specified: ") {
         let position = rest.split(',').next().unwrap_or_default();
@@ -181,7 +227,9 @@ fn by_message_or(text: &str, otherwise: SqlState) -> Error {
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         return Error::new(SqlState::DIVISION_BY_ZERO, "division by zero");
     }
-    if lower.contains("overflow") || lower.contains("out of range") || lower.contains("too large to store")
+    if lower.contains("overflow")
+        || lower.contains("out of range")
+        || lower.contains("too large to store")
     {
         return Error::new(SqlState::NUMERIC_OUT_OF_RANGE, lower_first(text));
     }
@@ -201,11 +249,16 @@ fn by_message_or(text: &str, otherwise: SqlState) -> Error {
         return Error::new(SqlState::DISK_FULL, lower_first(text));
     }
     if lower.contains("resources exhausted") || lower.contains("failed to allocate") {
-        return Error::new(SqlState::OUT_OF_MEMORY, "out of memory under the configured limit")
-            .with_detail(text)
-            .with_hint("Raise memory.limit, or select fewer rows or columns.");
+        return Error::new(
+            SqlState::OUT_OF_MEMORY,
+            "out of memory under the configured limit",
+        )
+        .with_detail(text)
+        .with_hint("Raise memory.limit, or select fewer rows or columns.");
     }
-    if lower.contains("not implemented") || lower.contains("not supported") || lower.contains("unsupported")
+    if lower.contains("not implemented")
+        || lower.contains("not supported")
+        || lower.contains("unsupported")
     {
         return Error::unsupported(lower_first(text));
     }
@@ -218,10 +271,17 @@ fn internal(message: &str) -> Error {
 
 fn first_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or(text).trim();
-    ["Error during planning: ", "Execution error: ", "Arrow error: ", "External error: "]
-        .iter()
-        .fold(line, |line, prefix| line.strip_prefix(prefix).unwrap_or(line))
-        .trim_end_matches('.')
+    [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "External error: ",
+    ]
+    .iter()
+    .fold(line, |line, prefix| {
+        line.strip_prefix(prefix).unwrap_or(line)
+    })
+    .trim_end_matches('.')
 }
 
 fn lower_first(text: &str) -> String {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -21,8 +21,8 @@ use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::scalar::ScalarValue;
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedExt,
-    DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, RouteTasksHandler, ScaleUpLeafNodeEvent,
-    ScaleUpLeafNodeEventResponse, SessionStateBuilderExt,
+    DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, RouteTasksHandler,
+    ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse, SessionStateBuilderExt,
 };
 use sluice_catalogs::{SluiceOptions, as_scan};
 use sluice_spi::Result;
@@ -102,7 +102,13 @@ impl Planner {
         }
         let context = distributed.task_ctx();
         let placement = Placement::Workers(workers);
-        Ok(PhysicalStatement { plan, context, placement, schema, logical })
+        Ok(PhysicalStatement {
+            plan,
+            context,
+            placement,
+            schema,
+            logical,
+        })
     }
 
     /// The same state, planning in stages over `workers`.
@@ -122,7 +128,10 @@ impl Planner {
             .with_distributed_user_codec(self.codec())
             .with_distributed_desired_task_count_handler(desired_task_count)
             .with_distributed_scale_up_leaf_node_handler(scale_up_leaf_node);
-        let routes = Routes { workers: workers.to_vec(), embedded: self.fleet.embedded() };
+        let routes = Routes {
+            workers: workers.to_vec(),
+            embedded: self.fleet.embedded(),
+        };
         builder
             .with_distributed_route_tasks_handler(routes)
             .with_distributed_planner()
@@ -135,12 +144,20 @@ impl Planner {
 
 impl PlanSession {
     fn distribute_above(&self, planner: &Planner) -> u64 {
-        self.distribute_above_bytes.unwrap_or(planner.config.distribute_above_bytes as u64)
+        self.distribute_above_bytes
+            .unwrap_or(planner.config.distribute_above_bytes as u64)
     }
 }
 
-async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-    state.query_planner().create_physical_plan(logical, state).await.map_err(engine_error)
+async fn physical_plan(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    state
+        .query_planner()
+        .create_physical_plan(logical, state)
+        .await
+        .map_err(engine_error)
 }
 
 /// Why a plan must not, or need not, leave the coordinator.
@@ -176,7 +193,11 @@ fn reason_to_stay(
         {
             reason = Some("it reads rows that live in the plan itself");
         }
-        Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if reason.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     })?;
     if reason.is_none() && everything_coordinator_only {
         reason = Some("it reads tables that live in the coordinator");
@@ -195,14 +216,19 @@ fn builds_on_a_limit(plan: &Arc<dyn ExecutionPlan>) -> datafusion::common::Resul
         let build = if let Some(join) = node.downcast_ref::<HashJoinExec>() {
             (*join.partition_mode() == PartitionMode::CollectLeft).then(|| join.left())
         } else {
-            node.downcast_ref::<NestedLoopJoinExec>().map(|join| join.left())
+            node.downcast_ref::<NestedLoopJoinExec>()
+                .map(|join| join.left())
         };
         // A cross join's first child is its build side too.
         let build = build.or_else(|| (node.name() == "CrossJoinExec").then(|| node.children()[0]));
         if let Some(build) = build {
             found |= holds_a_limit(build)?;
         }
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     })?;
     Ok(found)
 }
@@ -226,10 +252,14 @@ fn desired_task_count(
     }
     let splits = scan.splits().count().max(1);
     let by_size = match scan.splits().map(|s| s.bytes).sum::<Option<u64>>() {
-        Some(bytes) => usize::try_from(bytes.div_ceil(TASK_BYTES)).unwrap_or(usize::MAX).max(1),
+        Some(bytes) => usize::try_from(bytes.div_ceil(TASK_BYTES))
+            .unwrap_or(usize::MAX)
+            .max(1),
         None => splits,
     };
-    Some(Ok(DesiredTaskCountEventResponse::desired(splits.min(by_size))))
+    Some(Ok(DesiredTaskCountEventResponse::desired(
+        splits.min(by_size),
+    )))
 }
 
 /// Deals a scan's splits out to its tasks.
@@ -241,10 +271,14 @@ fn scale_up_leaf_node(
         return None;
     }
     let partitions = event.session_config.target_partitions();
-    let leaf = scan.for_tasks(event.task_count, partitions).and_then(|variants| {
-        let variants = variants.into_iter().map(|v| Arc::new(v) as Arc<dyn ExecutionPlan>);
-        DistributedLeafExec::try_new(Arc::clone(event.plan), variants)
-    });
+    let leaf = scan
+        .for_tasks(event.task_count, partitions)
+        .and_then(|variants| {
+            let variants = variants
+                .into_iter()
+                .map(|v| Arc::new(v) as Arc<dyn ExecutionPlan>);
+            DistributedLeafExec::try_new(Arc::clone(event.plan), variants)
+        });
     Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))
 }
 

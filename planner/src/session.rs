@@ -23,10 +23,7 @@ pub trait VirtualTables: Send + Sync {
     fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>>;
     /// Rewrites what only PostgreSQL's parser knows (`::regclass`, `OPERATOR(pg_catalog.~)`) into what the
     /// engine binds.
-    fn normalize(
-        &self,
-        statement: &mut datafusion::sql::sqlparser::ast::Statement,
-    ) -> Result<()>;
+    fn normalize(&self, statement: &mut datafusion::sql::sqlparser::ast::Statement) -> Result<()>;
     /// Finishes what only typed expressions tell (`oid::regclass::text`), before optimization.
     fn finish(&self, plan: LogicalPlan) -> Result<LogicalPlan>;
 }
@@ -82,7 +79,10 @@ pub struct PlannerConfig {
 impl Default for PlannerConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        PlannerConfig { target_partitions: cores, distribute_above_bytes: 1 << 20 }
+        PlannerConfig {
+            target_partitions: cores,
+            distribute_above_bytes: 1 << 20,
+        }
     }
 }
 
@@ -102,8 +102,8 @@ impl Planner {
         runtime: Arc<RuntimeEnv>,
         config: PlannerConfig,
     ) -> Self {
-        let session_config = engine_config(config.target_partitions)
-            .with_option_extension(SluiceOptions::default());
+        let session_config =
+            engine_config(config.target_partitions).with_option_extension(SluiceOptions::default());
         let mut builder = SessionStateBuilder::new()
             .with_config(session_config)
             .with_runtime_env(runtime)
@@ -114,7 +114,12 @@ impl Planner {
         builder = rules::register(builder);
         let mut base = builder.build();
         register_functions(&mut base);
-        Planner { catalogs, fleet, config, base }
+        Planner {
+            catalogs,
+            fleet,
+            config,
+            base,
+        }
     }
 
     /// The catalogs that it resolves names in.
@@ -129,7 +134,9 @@ impl Planner {
         let options = config.options_mut();
         options.execution.time_zone = Some(session.time_zone.clone());
         // Staged plans cannot hold a scalar subquery that runs beside the plan: it becomes a join.
-        options.optimizer.enable_physical_uncorrelated_scalar_subquery = workers == 0;
+        options
+            .optimizer
+            .enable_physical_uncorrelated_scalar_subquery = workers == 0;
         if let Some(partitions) = session.target_partitions {
             options.execution.target_partitions = partitions.max(1);
         }
@@ -141,7 +148,8 @@ impl Planner {
         }
         state.mark_start_execution();
         for function in session.functions.iter() {
-            let _ = datafusion::execution::FunctionRegistry::register_udf(&mut state, function.clone());
+            let _ =
+                datafusion::execution::FunctionRegistry::register_udf(&mut state, function.clone());
         }
         state
     }

@@ -118,6 +118,7 @@ macro_rules! corpus_tests {
 }
 
 corpus_tests!(
+    adversarial,
     aggregates,
     dates,
     errors,

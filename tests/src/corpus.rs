@@ -126,8 +126,14 @@ pub fn run(
     blocks
         .iter()
         .filter_map(|block| {
-            let problem = match (check(block, oracle, subject), block.differs && !subject_is_oracle) {
-                (Ok(()), true) => "no longer differs: take the mark away, here and in docs/differences.md".to_owned(),
+            let problem = match (
+                check(block, oracle, subject),
+                block.differs && !subject_is_oracle,
+            ) {
+                (Ok(()), true) => {
+                    "no longer differs: take the mark away, here and in docs/differences.md"
+                        .to_owned()
+                }
                 (Ok(()), false) | (Err(_), true) => return None,
                 (Err(problem), false) => problem,
             };

@@ -5,6 +5,7 @@
 //! how the front sends it. Only built-in OIDs, since clients reject others.
 
 use arrow::datatypes::{DataType, Field};
+use sluice_spi::types::NUMERIC_PRECISION;
 
 use super::builtin::{BuiltinType, type_by_name, type_by_oid};
 
@@ -71,6 +72,8 @@ fn from_arrow(data_type: &DataType) -> PgType {
         DataType::UInt64 => plain(1700),
         DataType::Float16 | DataType::Float32 => plain(700),
         DataType::Float64 => plain(701),
+        // The widest decimal stands for numeric without typmod, also where an expression lost the tag.
+        DataType::Decimal256(NUMERIC_PRECISION, _) => plain(1700),
         DataType::Decimal32(p, s)
         | DataType::Decimal64(p, s)
         | DataType::Decimal128(p, s)

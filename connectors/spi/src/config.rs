@@ -47,7 +47,9 @@ impl ByteSize {
     /// Reads `"256MiB"` and the like.
     pub fn parse(text: &str) -> Option<ByteSize> {
         let text = text.trim();
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let factor: u64 = match unit.trim() {
             "" | "B" => 1,
@@ -71,7 +73,12 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, factor) in [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        for (unit, factor) in [
+            ("TiB", 1u64 << 40),
+            ("GiB", 1 << 30),
+            ("MiB", 1 << 20),
+            ("KiB", 1 << 10),
+        ] {
             if self.0 >= factor && self.0.is_multiple_of(factor) {
                 return write!(f, "{}{unit}", self.0 / factor);
             }
@@ -97,7 +104,9 @@ impl<'de> Deserialize<'de> for ByteSize {
         match Raw::deserialize(deserializer)? {
             Raw::Number(bytes) => Ok(ByteSize(bytes)),
             Raw::Text(text) => ByteSize::parse(&text).ok_or_else(|| {
-                serde::de::Error::custom(format!("\"{text}\" is not a size (write 256MiB, 2GiB or a number of bytes)"))
+                serde::de::Error::custom(format!(
+                    "\"{text}\" is not a size (write 256MiB, 2GiB or a number of bytes)"
+                ))
             }),
         }
     }
@@ -130,7 +139,9 @@ fn interpolate_text(text: &str, dir: Option<&Path>) -> Result<String> {
         out.push_str(&rest[..start]);
         let tail = &rest[start + 2..];
         let Some(end) = tail.find('}') else {
-            return Err(config_error(format!("\"${{\" without \"}}\" in \"{text}\"")));
+            return Err(config_error(format!(
+                "\"${{\" without \"}}\" in \"{text}\""
+            )));
         };
         let reference = &tail[..end];
         out.push_str(&match reference.split_once(':') {
@@ -140,11 +151,16 @@ fn interpolate_text(text: &str, dir: Option<&Path>) -> Result<String> {
                 let path = dir.map_or_else(|| path.into(), |dir| dir.join(path));
                 let content = std::fs::read_to_string(&path)
                     .map_err(|e| config_error(format!("could not read {}: {e}", path.display())))?;
-                content.strip_suffix('\n').map(str::to_owned).unwrap_or(content)
+                content
+                    .strip_suffix('\n')
+                    .map(str::to_owned)
+                    .unwrap_or(content)
             }
             _ => {
-                return Err(config_error(format!("unknown reference \"${{{reference}}}\""))
-                    .with_hint("Use ${ENV:NAME} or ${FILE:path}."));
+                return Err(
+                    config_error(format!("unknown reference \"${{{reference}}}\""))
+                        .with_hint("Use ${ENV:NAME} or ${FILE:path}."),
+                );
             }
         });
         rest = &tail[end + 1..];
@@ -156,7 +172,9 @@ fn interpolate_text(text: &str, dir: Option<&Path>) -> Result<String> {
 /// Reads a configuration struct (with `deny_unknown_fields`) from its keys. `place` names the file or
 /// section in errors; an unknown key gets the nearest one as a hint.
 pub fn parse_section<T: DeserializeOwned>(place: &str, keys: toml::Table) -> Result<T> {
-    toml::Value::Table(keys).try_into().map_err(|error: toml::de::Error| explain(place, error.message()))
+    toml::Value::Table(keys)
+        .try_into()
+        .map_err(|error: toml::de::Error| explain(place, error.message()))
 }
 
 /// An error of a configuration's reader, with the nearest key where one was unknown.
@@ -197,7 +215,10 @@ mod tests {
         let keys = toml::from_str("url = 'x'\npasword = 'y'").unwrap();
         let error = parse_section::<Shop>("catalogs/shop.toml", keys).unwrap_err();
         assert_eq!(error.message, "catalogs/shop.toml: unknown key \"pasword\"");
-        assert_eq!(error.hint.as_deref(), Some("Perhaps you meant \"password\"."));
+        assert_eq!(
+            error.hint.as_deref(),
+            Some("Perhaps you meant \"password\".")
+        );
     }
 
     #[test]
@@ -217,6 +238,12 @@ mod tests {
         interpolate(&mut value, Some(&dir)).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(value.as_str(), Some("as3cretb"));
-        assert!(interpolate(&mut toml::Value::String("${ENV:SLUICE_NOT_SET}".into()), None).is_err());
+        assert!(
+            interpolate(
+                &mut toml::Value::String("${ENV:SLUICE_NOT_SET}".into()),
+                None
+            )
+            .is_err()
+        );
     }
 }

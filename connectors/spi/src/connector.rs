@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Metadata, Pushdown, Reader, Result, ScanDescription, SplitSource, TableHandle, TableMetadata, Writer,
+    Metadata, Pushdown, Reader, Result, ScanDescription, SplitSource, TableHandle, TableMetadata,
+    Writer,
 };
 
 /// One configured catalog. Making one does no I/O: a source that is down fails its queries only.
@@ -22,7 +23,12 @@ pub trait Connector: Send + Sync {
 
     /// What `handle` will do at the source, in words for EXPLAIN. `projection` are indices into
     /// [`crate::Relation::columns`]. Does no I/O.
-    fn describe(&self, handle: &TableHandle, projection: &[usize], limit: Option<usize>) -> ScanDescription;
+    fn describe(
+        &self,
+        handle: &TableHandle,
+        projection: &[usize],
+        limit: Option<usize>,
+    ) -> ScanDescription;
 
     /// Takes over filters (and later more), where the source can.
     fn pushdown(&self) -> Option<&dyn Pushdown> {

@@ -175,7 +175,14 @@ const MARK_END: char = '\u{2}';
 impl Error {
     /// An error with a code and a message.
     pub fn new(code: SqlState, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), detail: None, hint: None, position: None, source_name: None }
+        Error {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            source_name: None,
+        }
     }
 
     /// Our own bug (`XX000`).
@@ -237,7 +244,9 @@ impl Error {
         let end = start + text[start..].find(MARK_END)?;
         let json = &text[start..end];
         // A Debug format on the way escapes the JSON's quotes once.
-        serde_json::from_str(json).or_else(|_| serde_json::from_str(&json.replace("\\\"", "\""))).ok()
+        serde_json::from_str(json)
+            .or_else(|_| serde_json::from_str(&json.replace("\\\"", "\"")))
+            .ok()
     }
 }
 
@@ -278,7 +287,12 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (wanted.chars().count() / 3).max(2);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -293,7 +307,10 @@ mod tests {
         let error = Error::new(SqlState::CONNECTION_FAILURE, "could not reach \"shop\"")
             .with_hint("Is it up?")
             .with_source("shop");
-        let wrapped = format!("Execution error: {}; while reading", DataFusionError::from(error.clone()));
+        let wrapped = format!(
+            "Execution error: {}; while reading",
+            DataFusionError::from(error.clone())
+        );
         assert_eq!(Error::from_marked(&wrapped), Some(error));
         assert_eq!(Error::from_marked("plain"), None);
     }

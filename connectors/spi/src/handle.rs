@@ -25,13 +25,21 @@ pub struct TableHandle {
 impl TableHandle {
     /// A handle of this build's version.
     pub fn new(catalog: impl Into<String>, relation: Relation, payload: Vec<u8>) -> Self {
-        TableHandle { version: HANDLE_VERSION, catalog: catalog.into(), relation, payload }
+        TableHandle {
+            version: HANDLE_VERSION,
+            catalog: catalog.into(),
+            relation,
+            payload,
+        }
     }
 
     /// The same table with another relation.
     #[must_use]
     pub fn with_relation(&self, relation: Relation) -> Self {
-        TableHandle { relation, ..self.clone() }
+        TableHandle {
+            relation,
+            ..self.clone()
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub use datafusion::scalar::ScalarValue;
 pub use error::{Error, Result, SqlState, nearest};
 pub use handle::{HANDLE_VERSION, Split, TableHandle};
 pub use metadata::{
-    ColumnMetadata, ColumnStatistics, Estimate, Metadata, TableKind, TableMetadata, TableStatistics,
-    TableSummary,
+    ColumnMetadata, ColumnStatistics, Estimate, Metadata, TableKind, TableMetadata,
+    TableStatistics, TableSummary,
 };
 pub use pushdown::{FilterPushdown, Pushdown, Pushed, Reason};
 pub use read::{

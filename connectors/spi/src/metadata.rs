@@ -83,7 +83,12 @@ pub struct TableMetadata {
 impl TableMetadata {
     /// The Arrow schema of the whole table.
     pub fn arrow_schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.columns.iter().map(|c| c.field.clone()).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            self.columns
+                .iter()
+                .map(|c| c.field.clone())
+                .collect::<Vec<_>>(),
+        ))
     }
 }
 
@@ -125,7 +130,11 @@ pub struct TableStatistics {
 impl TableStatistics {
     /// Nothing is known.
     pub fn unknown() -> Self {
-        TableStatistics { rows: Estimate::Unknown, bytes: Estimate::Unknown, columns: Vec::new() }
+        TableStatistics {
+            rows: Estimate::Unknown,
+            bytes: Estimate::Unknown,
+            columns: Vec::new(),
+        }
     }
 }
 

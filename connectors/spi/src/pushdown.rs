@@ -40,5 +40,10 @@ pub struct FilterPushdown {
 pub trait Pushdown: Send + Sync {
     /// Offers `conjuncts` over the columns of `table` (column references carry bare names). What is not
     /// on the connector's allow-list is answered [`Pushed::No`] with a reason.
-    fn apply_filter(&self, table: &TableMetadata, handle: &TableHandle, conjuncts: &[Expr]) -> FilterPushdown;
+    fn apply_filter(
+        &self,
+        table: &TableMetadata,
+        handle: &TableHandle,
+        conjuncts: &[Expr],
+    ) -> FilterPushdown;
 }

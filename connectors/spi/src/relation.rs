@@ -78,7 +78,10 @@ impl Relation {
                 input: input.clone(),
                 predicates: predicates.iter().cloned().chain(more).collect(),
             },
-            other => Relation::Filter { input: Box::new(other.clone()), predicates: more },
+            other => Relation::Filter {
+                input: Box::new(other.clone()),
+                predicates: more,
+            },
         }
     }
 
@@ -160,28 +163,46 @@ impl Literal {
             S::UInt64(Some(v)) => Literal::UInt(*v),
             S::Float32(Some(v)) => Literal::Float32(*v),
             S::Float64(Some(v)) => Literal::Float64(*v),
-            S::Decimal128(Some(v), precision, scale) => {
-                Literal::Decimal { unscaled: *v, precision: *precision, scale: *scale }
+            S::Decimal128(Some(v), precision, scale) => Literal::Decimal {
+                unscaled: *v,
+                precision: *precision,
+                scale: *scale,
+            },
+            S::Decimal256(Some(v), precision, scale) => Literal::Decimal {
+                unscaled: v.to_i128()?,
+                precision: *precision,
+                scale: *scale,
+            },
+            S::Utf8(Some(v)) | S::LargeUtf8(Some(v)) | S::Utf8View(Some(v)) => {
+                Literal::Text(v.clone())
             }
-            S::Decimal256(Some(v), precision, scale) => {
-                Literal::Decimal { unscaled: v.to_i128()?, precision: *precision, scale: *scale }
+            S::Binary(Some(v)) | S::LargeBinary(Some(v)) | S::BinaryView(Some(v)) => {
+                Literal::Bytes(v.clone())
             }
-            S::Utf8(Some(v)) | S::LargeUtf8(Some(v)) | S::Utf8View(Some(v)) => Literal::Text(v.clone()),
-            S::Binary(Some(v)) | S::LargeBinary(Some(v)) | S::BinaryView(Some(v)) => Literal::Bytes(v.clone()),
             S::Date32(Some(v)) => Literal::Date(*v),
             S::Time64Microsecond(Some(v)) => Literal::Time(*v),
-            S::TimestampSecond(Some(v), tz) => Self::timestamp(v.checked_mul(1_000_000)?, tz.is_some()),
-            S::TimestampMillisecond(Some(v), tz) => Self::timestamp(v.checked_mul(1_000)?, tz.is_some()),
+            S::TimestampSecond(Some(v), tz) => {
+                Self::timestamp(v.checked_mul(1_000_000)?, tz.is_some())
+            }
+            S::TimestampMillisecond(Some(v), tz) => {
+                Self::timestamp(v.checked_mul(1_000)?, tz.is_some())
+            }
             S::TimestampMicrosecond(Some(v), tz) => Self::timestamp(*v, tz.is_some()),
             // A constant finer than a microsecond has no equal at a source that stores microseconds.
-            S::TimestampNanosecond(Some(v), tz) if v % 1_000 == 0 => Self::timestamp(v / 1_000, tz.is_some()),
+            S::TimestampNanosecond(Some(v), tz) if v % 1_000 == 0 => {
+                Self::timestamp(v / 1_000, tz.is_some())
+            }
             S::Dictionary(_, inner) => return Self::from_scalar(inner),
             _ => return None,
         })
     }
 
     fn timestamp(micros: i64, with_zone: bool) -> Literal {
-        if with_zone { Literal::TimestampTz(micros) } else { Literal::Timestamp(micros) }
+        if with_zone {
+            Literal::TimestampTz(micros)
+        } else {
+            Literal::Timestamp(micros)
+        }
     }
 
     /// The engine's constant again.
@@ -192,10 +213,16 @@ impl Literal {
             Literal::UInt(v) => ScalarValue::UInt64(Some(*v)),
             Literal::Float32(v) => ScalarValue::Float32(Some(*v)),
             Literal::Float64(v) => ScalarValue::Float64(Some(*v)),
-            Literal::Decimal { unscaled, precision, scale } if *precision <= 38 => {
-                ScalarValue::Decimal128(Some(*unscaled), *precision, *scale)
-            }
-            Literal::Decimal { unscaled, precision, scale } => ScalarValue::Decimal256(
+            Literal::Decimal {
+                unscaled,
+                precision,
+                scale,
+            } if *precision <= 38 => ScalarValue::Decimal128(Some(*unscaled), *precision, *scale),
+            Literal::Decimal {
+                unscaled,
+                precision,
+                scale,
+            } => ScalarValue::Decimal256(
                 Some(arrow::datatypes::i256::from_i128(*unscaled)),
                 *precision,
                 *scale,
@@ -205,7 +232,9 @@ impl Literal {
             Literal::Date(v) => ScalarValue::Date32(Some(*v)),
             Literal::Time(v) => ScalarValue::Time64Microsecond(Some(*v)),
             Literal::Timestamp(v) => ScalarValue::TimestampMicrosecond(Some(*v), None),
-            Literal::TimestampTz(v) => ScalarValue::TimestampMicrosecond(Some(*v), Some("UTC".into())),
+            Literal::TimestampTz(v) => {
+                ScalarValue::TimestampMicrosecond(Some(*v), Some("UTC".into()))
+            }
         }
     }
 }
@@ -271,14 +300,24 @@ impl ScalarExpr {
             Expr::Literal(value, _) => ScalarExpr::Literal(Literal::from_scalar(value)?),
             Expr::Alias(alias) => return Self::from_expr(&alias.expr),
             Expr::Not(inner) => ScalarExpr::Not(Box::new(Self::from_expr(inner)?)),
-            Expr::IsNull(inner) => ScalarExpr::IsNull { expr: Box::new(Self::from_expr(inner)?), negated: false },
-            Expr::IsNotNull(inner) => ScalarExpr::IsNull { expr: Box::new(Self::from_expr(inner)?), negated: true },
+            Expr::IsNull(inner) => ScalarExpr::IsNull {
+                expr: Box::new(Self::from_expr(inner)?),
+                negated: false,
+            },
+            Expr::IsNotNull(inner) => ScalarExpr::IsNull {
+                expr: Box::new(Self::from_expr(inner)?),
+                negated: true,
+            },
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 let (l, r) = (Self::from_expr(left)?, Self::from_expr(right)?);
                 match op {
                     Operator::And => ScalarExpr::And(vec![l, r]),
                     Operator::Or => ScalarExpr::Or(vec![l, r]),
-                    _ => ScalarExpr::Compare { op: compare_op(*op)?, left: Box::new(l), right: Box::new(r) },
+                    _ => ScalarExpr::Compare {
+                        op: compare_op(*op)?,
+                        left: Box::new(l),
+                        right: Box::new(r),
+                    },
                 }
             }
             Expr::Between(between) => {
@@ -294,9 +333,17 @@ impl ScalarExpr {
                     compare(CompareOp::GtEq, &between.low)?,
                     compare(CompareOp::LtEq, &between.high)?,
                 ]);
-                if between.negated { ScalarExpr::Not(Box::new(inside)) } else { inside }
+                if between.negated {
+                    ScalarExpr::Not(Box::new(inside))
+                } else {
+                    inside
+                }
             }
-            Expr::InList(InList { expr, list, negated }) => ScalarExpr::InList {
+            Expr::InList(InList {
+                expr,
+                list,
+                negated,
+            }) => ScalarExpr::InList {
                 expr: Box::new(Self::from_expr(expr)?),
                 list: list
                     .iter()
@@ -308,8 +355,12 @@ impl ScalarExpr {
                 negated: *negated,
             },
             Expr::Like(like) => {
-                let Expr::Literal(pattern, _) = like.pattern.as_ref() else { return None };
-                let Literal::Text(pattern) = Literal::from_scalar(pattern)? else { return None };
+                let Expr::Literal(pattern, _) = like.pattern.as_ref() else {
+                    return None;
+                };
+                let Literal::Text(pattern) = Literal::from_scalar(pattern)? else {
+                    return None;
+                };
                 ScalarExpr::Like {
                     expr: Box::new(Self::from_expr(&like.expr)?),
                     pattern,
@@ -341,15 +392,39 @@ impl ScalarExpr {
                 },
                 Box::new(right.to_expr()),
             )),
-            ScalarExpr::And(all) => all.iter().map(Self::to_expr).reduce(Expr::and).unwrap_or_else(|| lit(true)),
-            ScalarExpr::Or(any) => any.iter().map(Self::to_expr).reduce(Expr::or).unwrap_or_else(|| lit(false)),
+            ScalarExpr::And(all) => all
+                .iter()
+                .map(Self::to_expr)
+                .reduce(Expr::and)
+                .unwrap_or_else(|| lit(true)),
+            ScalarExpr::Or(any) => any
+                .iter()
+                .map(Self::to_expr)
+                .reduce(Expr::or)
+                .unwrap_or_else(|| lit(false)),
             ScalarExpr::Not(inner) => Expr::Not(Box::new(inner.to_expr())),
-            ScalarExpr::IsNull { expr, negated: false } => Expr::IsNull(Box::new(expr.to_expr())),
-            ScalarExpr::IsNull { expr, negated: true } => Expr::IsNotNull(Box::new(expr.to_expr())),
-            ScalarExpr::InList { expr, list, negated } => {
-                expr.to_expr().in_list(list.iter().map(|l| lit(l.to_scalar())).collect(), *negated)
-            }
-            ScalarExpr::Like { expr, pattern, escape, negated, case_insensitive } => {
+            ScalarExpr::IsNull {
+                expr,
+                negated: false,
+            } => Expr::IsNull(Box::new(expr.to_expr())),
+            ScalarExpr::IsNull {
+                expr,
+                negated: true,
+            } => Expr::IsNotNull(Box::new(expr.to_expr())),
+            ScalarExpr::InList {
+                expr,
+                list,
+                negated,
+            } => expr
+                .to_expr()
+                .in_list(list.iter().map(|l| lit(l.to_scalar())).collect(), *negated),
+            ScalarExpr::Like {
+                expr,
+                pattern,
+                escape,
+                negated,
+                case_insensitive,
+            } => {
                 Expr::Like(datafusion::logical_expr::Like::new(
                     *negated,
                     Box::new(expr.to_expr()),
@@ -371,7 +446,9 @@ impl ScalarExpr {
                 left.visit_columns(visit);
                 right.visit_columns(visit);
             }
-            ScalarExpr::And(all) | ScalarExpr::Or(all) => all.iter().for_each(|e| e.visit_columns(visit)),
+            ScalarExpr::And(all) | ScalarExpr::Or(all) => {
+                all.iter().for_each(|e| e.visit_columns(visit))
+            }
             ScalarExpr::Not(expr)
             | ScalarExpr::IsNull { expr, .. }
             | ScalarExpr::InList { expr, .. }

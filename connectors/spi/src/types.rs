@@ -32,8 +32,14 @@ pub const NUMERIC_PRECISION: u8 = 76;
 pub const NUMERIC_SCALE: i8 = 20;
 
 /// A field with a PostgreSQL type tag.
-pub fn tagged(name: impl Into<String>, data_type: DataType, nullable: bool, pg_type: impl Into<String>) -> Field {
-    Field::new(name, data_type, nullable).with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.into())]))
+pub fn tagged(
+    name: impl Into<String>,
+    data_type: DataType,
+    nullable: bool,
+    pg_type: impl Into<String>,
+) -> Field {
+    Field::new(name, data_type, nullable)
+        .with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.into())]))
 }
 
 /// The tag of a field.

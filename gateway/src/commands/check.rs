@@ -35,18 +35,32 @@ pub(super) fn run(args: &ConfigArgs, connect: bool) -> Result<(), Failure> {
                 Err(Error::new(SqlState::CONNECTION_FAILURE, message))
             });
             match answer {
-                Ok(found) => println!("  {} ({}): {found}", catalog.name(), catalog.connector_name()),
+                Ok(found) => println!(
+                    "  {} ({}): {found}",
+                    catalog.name(),
+                    catalog.connector_name()
+                ),
                 Err(error) => {
                     failed += 1;
-                    println!("  {} ({}): FAILED", catalog.name(), catalog.connector_name());
+                    println!(
+                        "  {} ({}): FAILED",
+                        catalog.name(),
+                        catalog.connector_name()
+                    );
                     report(&error);
                 }
             }
         }
     });
     if failed > 0 {
-        let message = format!("{failed} of {} catalogs do not answer", catalogs.names().count());
-        return Err(Failure::Other(Error::new(SqlState::CONNECTION_FAILURE, message)));
+        let message = format!(
+            "{failed} of {} catalogs do not answer",
+            catalogs.names().count()
+        );
+        return Err(Failure::Other(Error::new(
+            SqlState::CONNECTION_FAILURE,
+            message,
+        )));
     }
     Ok(())
 }

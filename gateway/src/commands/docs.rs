@@ -19,13 +19,21 @@ pub(super) fn config() -> Result<()> {
     let definitions = schema.get("$defs").cloned().unwrap_or_default();
     sections(&mut out, &defaults, &definitions);
     for factory in connectors::factories() {
-        out.push_str(&format!("\n## catalogs/NAME.toml with `connector = \"{}\"`\n", factory.name()));
+        out.push_str(&format!(
+            "\n## catalogs/NAME.toml with `connector = \"{}\"`\n",
+            factory.name()
+        ));
         let schema = factory.reference();
         let definitions = schema.get("$defs").cloned().unwrap_or_default();
         if let Some(text) = schema.get("description").and_then(Value::as_str) {
             out.push_str(&format!("\n{}\n", one_line(text)));
         }
-        table(&mut out, "", schema.as_object().unwrap_or(&Map::new()), &definitions);
+        table(
+            &mut out,
+            "",
+            schema.as_object().unwrap_or(&Map::new()),
+            &definitions,
+        );
     }
     print!("{out}");
     Ok(())
@@ -36,7 +44,9 @@ fn generator() -> SchemaGenerator {
 }
 
 fn sections(out: &mut String, properties: &Value, definitions: &Value) {
-    let Some(properties) = properties.as_object() else { return };
+    let Some(properties) = properties.as_object() else {
+        return;
+    };
     for (name, property) in properties {
         let section = resolve(property, definitions);
         out.push_str(&format!("\n### [{name}]\n\n"));
@@ -73,7 +83,9 @@ fn collect(
     definitions: &Value,
     depth: usize,
 ) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -82,17 +94,28 @@ fn collect(
     for (name, property) in properties {
         let resolved = resolve(property, definitions);
         let key = format!("{prefix}{name}");
-        let nested = resolved.as_object().filter(|o| o.contains_key("properties"));
-        let each = resolved.get("additionalProperties").map(|p| resolve(p, definitions));
+        let nested = resolved
+            .as_object()
+            .filter(|o| o.contains_key("properties"));
+        let each = resolved
+            .get("additionalProperties")
+            .map(|p| resolve(p, definitions));
         let default = match property.get("default").or_else(|| resolved.get("default")) {
             Some(Value::Null) | None if required.contains(&name.as_str()) => "required".to_owned(),
             Some(Value::Null) | None => String::new(),
             Some(Value::Object(_)) => String::new(),
             Some(value) => format!("`{value}`"),
         };
-        let meaning = describe(property).or_else(|| describe(&resolved)).unwrap_or_default();
+        let meaning = describe(property)
+            .or_else(|| describe(&resolved))
+            .unwrap_or_default();
         let kind = kind_of(&resolved);
-        rows.push([key.clone(), kind, default, one_line(&meaning).replace('|', "\\|")]);
+        rows.push([
+            key.clone(),
+            kind,
+            default,
+            one_line(&meaning).replace('|', "\\|"),
+        ]);
         if depth >= DEPTH_MAX {
             continue;
         }
@@ -113,7 +136,9 @@ fn resolve(schema: &Value, definitions: &Value) -> Value {
     }
     for many in ["anyOf", "allOf"] {
         if let Some(options) = schema.get(many).and_then(Value::as_array) {
-            let real = options.iter().find(|o| o.get("type").and_then(Value::as_str) != Some("null"));
+            let real = options
+                .iter()
+                .find(|o| o.get("type").and_then(Value::as_str) != Some("null"));
             if let Some(real) = real {
                 return resolve(real, definitions);
             }
@@ -124,11 +149,18 @@ fn resolve(schema: &Value, definitions: &Value) -> Value {
 
 fn kind_of(schema: &Value) -> String {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+        return values
+            .iter()
+            .map(|v| format!("`{v}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     if let Some(options) = schema.get("oneOf").and_then(Value::as_array) {
-        let names: Vec<String> =
-            options.iter().filter_map(|o| o.get("const")).map(|v| format!("`{v}`")).collect();
+        let names: Vec<String> = options
+            .iter()
+            .filter_map(|o| o.get("const"))
+            .map(|v| format!("`{v}`"))
+            .collect();
         return names.join(", ");
     }
     match schema.get("type") {
@@ -144,7 +176,10 @@ fn kind_of(schema: &Value) -> String {
 }
 
 fn describe(schema: &Value) -> Option<String> {
-    schema.get("description").and_then(Value::as_str).map(str::to_owned)
+    schema
+        .get("description")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
 }
 
 fn one_line(text: &str) -> String {

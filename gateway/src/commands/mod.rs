@@ -111,7 +111,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(process) => serve::run(&process),
-        Command::Worker { coordinator, process } => worker::run(coordinator, &process),
+        Command::Worker {
+            coordinator,
+            process,
+        } => worker::run(coordinator, &process),
         Command::Check { config, connect } => check::run(&config, connect),
         Command::User { command } => user::run(command),
         Command::Docs { .. } => docs::config().map_err(Failure::from),
@@ -141,7 +144,9 @@ fn report(error: &Error) {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start (in tests) keeps the first log.
     let _ = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),

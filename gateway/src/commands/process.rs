@@ -34,7 +34,12 @@ pub(super) fn build_id() -> String {
     match sample() {
         Ok(sample) => {
             let hash = digest::digest(&digest::SHA256, &sample);
-            let short: String = hash.as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect();
+            let short: String = hash
+                .as_ref()
+                .iter()
+                .take(6)
+                .map(|b| format!("{b:02x}"))
+                .collect();
             format!("{version}+{short}")
         }
         Err(_) => version.to_owned(),
@@ -45,7 +50,9 @@ fn sample() -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(std::env::current_exe()?)?;
     let length = file.metadata()?.len();
     let mut sample = length.to_le_bytes().to_vec();
-    file.by_ref().take(BUILD_SAMPLE_BYTES).read_to_end(&mut sample)?;
+    file.by_ref()
+        .take(BUILD_SAMPLE_BYTES)
+        .read_to_end(&mut sample)?;
     file.seek(SeekFrom::Start(length.saturating_sub(BUILD_SAMPLE_BYTES)))?;
     file.take(BUILD_SAMPLE_BYTES).read_to_end(&mut sample)?;
     Ok(sample)
@@ -54,10 +61,13 @@ fn sample() -> std::io::Result<Vec<u8>> {
 /// Cancels `shutdown` at the first SIGTERM or SIGINT and ends the process at the second.
 pub(super) fn watch_signals(shutdown: CancellationToken) -> Result<()> {
     let listen = |kind| {
-        signal(kind).map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not watch signals: {e}")))
+        signal(kind)
+            .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not watch signals: {e}")))
     };
-    let (mut term, mut interrupt) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut term, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
     tokio::spawn(async move {
         let mut first = true;
         loop {
@@ -100,5 +110,10 @@ pub(super) fn announce(file: Option<&Path>, addresses: &Addresses) -> Result<()>
     let part = file.with_extension("part");
     std::fs::write(&part, announcement.to_string())
         .and_then(|()| std::fs::rename(&part, file))
-        .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not write {}: {e}", file.display())))
+        .map_err(|e| {
+            Error::new(
+                SqlState::IO_ERROR,
+                format!("could not write {}: {e}", file.display()),
+            )
+        })
 }

@@ -53,7 +53,9 @@ fn auth(dir: Option<&Path>, config: &PostgresConfig) -> Result<(Auth, Vec<String
         let names = users.names();
         return Ok((Auth::Scram(Arc::new(users)), names));
     }
-    let open = addresses("postgres.listen", &config.listen)?.into_iter().find(|a| !a.ip().is_loopback());
+    let open = addresses("postgres.listen", &config.listen)?
+        .into_iter()
+        .find(|a| !a.ip().is_loopback());
     match open {
         None => Ok((Auth::TrustLoopback, Vec::new())),
         Some(address) => Err(Error::new(
@@ -65,10 +67,13 @@ fn auth(dir: Option<&Path>, config: &PostgresConfig) -> Result<(Auth, Vec<String
 }
 
 fn addresses(key: &str, listen: &str) -> Result<Vec<SocketAddr>> {
-    listen.to_socket_addrs().map(Iterator::collect).map_err(|e| {
-        let message = format!("{key}: \"{listen}\" is not an address: {e}");
-        Error::new(SqlState::CONFIG_FILE_ERROR, message)
-    })
+    listen
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .map_err(|e| {
+            let message = format!("{key}: \"{listen}\" is not an address: {e}");
+            Error::new(SqlState::CONFIG_FILE_ERROR, message)
+        })
 }
 
 fn bind(key: &str, listen: &str) -> Result<tokio::net::TcpListener> {
@@ -78,11 +83,18 @@ fn bind(key: &str, listen: &str) -> Result<tokio::net::TcpListener> {
             listener.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(listener)
         })
-        .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not listen on {listen} ({key}): {e}")))
+        .map_err(|e| {
+            Error::new(
+                SqlState::IO_ERROR,
+                format!("could not listen on {listen} ({key}): {e}"),
+            )
+        })
 }
 
 fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr> {
-    listener.local_addr().map_err(|e| Error::new(SqlState::IO_ERROR, e.to_string()))
+    listener
+        .local_addr()
+        .map_err(|e| Error::new(SqlState::IO_ERROR, e.to_string()))
 }
 
 async fn serve(
@@ -114,14 +126,19 @@ async fn serve(
     let _ = sources.catalogs.set(catalogs.clone());
 
     let rpc_listener = sluice_workers::bind(&config.rpc)?;
-    let rpc_address =
-        rpc_listener.local_addr().map_err(|e| Error::new(SqlState::IO_ERROR, e.to_string()))?;
+    let rpc_address = rpc_listener
+        .local_addr()
+        .map_err(|e| Error::new(SqlState::IO_ERROR, e.to_string()))?;
     let mut embedded = None;
     let mut own_worker = None;
     if config.worker.embedded {
         let url = advertised_url(&config.rpc, rpc_address)?;
         let worker = WorkerService::new(WorkerOptions {
-            id: config.worker.id.clone().unwrap_or_else(|| "coordinator".to_owned()),
+            id: config
+                .worker
+                .id
+                .clone()
+                .unwrap_or_else(|| "coordinator".to_owned()),
             build_id: build_id.clone(),
             runtime: runtime_env.clone(),
             channels: channels.clone(),
@@ -155,8 +172,11 @@ async fn serve(
     }
     let planner = Planner::new(catalogs.clone(), fleet, runtime_env.clone(), planner_config);
     let sessions = SessionRegistry::new();
-    let databases =
-        catalogs.names().map(str::to_owned).chain(["sluice".to_owned()]).collect();
+    let databases = catalogs
+        .names()
+        .map(str::to_owned)
+        .chain(["sluice".to_owned()])
+        .collect();
     let facts = Arc::new(GatewayFacts {
         sessions: sessions.clone(),
         roles,
@@ -183,8 +203,11 @@ async fn serve(
         shutdown_grace: config.shutdown.grace_period(),
         ..FrontConfig::default()
     };
-    let addresses =
-        Addresses { postgres: Some(postgres_address), http: Some(http_address), rpc: rpc_address };
+    let addresses = Addresses {
+        postgres: Some(postgres_address),
+        http: Some(http_address),
+        rpc: rpc_address,
+    };
     announce(announcement, &addresses)?;
     // Returns when the last session is gone, or the grace is over.
     pgwire::serve(postgres, front, engine, sessions, shutdown).await;

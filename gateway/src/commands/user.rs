@@ -46,9 +46,9 @@ pub(super) fn run(command: UserCommand) -> std::result::Result<(), Failure> {
             return Ok(());
         }
         UserCommand::Add(named) => change(&named, |users| users.add(&named.name, &password()?)),
-        UserCommand::Passwd(named) => {
-            change(&named, |users| users.change_password(&named.name, &password()?))
-        }
+        UserCommand::Passwd(named) => change(&named, |users| {
+            users.change_password(&named.name, &password()?)
+        }),
         UserCommand::Drop(named) => change(&named, |users| users.drop_user(&named.name)),
     };
     done.map_err(Failure::from)
@@ -64,8 +64,11 @@ fn change(named: &Named, work: impl FnOnce(&Users) -> Result<()>) -> Result<()> 
 fn file(dir: Option<&Path>) -> Result<PathBuf> {
     match config::config_dir(dir) {
         Some(dir) => Ok(dir.join("users.toml")),
-        None => Err(Error::new(SqlState::CONFIG_FILE_ERROR, "there is no configuration folder")
-            .with_hint("Name one with --config DIR.")),
+        None => Err(Error::new(
+            SqlState::CONFIG_FILE_ERROR,
+            "there is no configuration folder",
+        )
+        .with_hint("Name one with --config DIR.")),
     }
 }
 
@@ -77,13 +80,18 @@ fn password() -> Result<String> {
         let _ = std::io::stderr().flush();
     }
     let mut line = String::new();
-    input
-        .lock()
-        .read_line(&mut line)
-        .map_err(|e| Error::new(SqlState::IO_ERROR, format!("could not read the password: {e}")))?;
+    input.lock().read_line(&mut line).map_err(|e| {
+        Error::new(
+            SqlState::IO_ERROR,
+            format!("could not read the password: {e}"),
+        )
+    })?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "the password is empty"));
+        return Err(Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            "the password is empty",
+        ));
     }
     Ok(password.to_owned())
 }

@@ -78,7 +78,11 @@ async fn serve(
         }
         () = joined.cancelled() => {}
     }
-    let addresses = Addresses { postgres: None, http: None, rpc: address };
+    let addresses = Addresses {
+        postgres: None,
+        http: None,
+        rpc: address,
+    };
     announce(args.announce.as_deref(), &addresses)?;
     membership.await?;
     server.stop().await;

@@ -55,7 +55,10 @@ impl Introspection {
             user: session.user.to_string(),
             session_user: session.user.to_string(),
             backend_pid: session.backend_pid,
-            version: format!("PostgreSQL {SERVER_VERSION} (Sluice {})", env!("CARGO_PKG_VERSION")),
+            version: format!(
+                "PostgreSQL {SERVER_VERSION} (Sluice {})",
+                env!("CARGO_PKG_VERSION")
+            ),
             server_addr: Some(gateway.listen),
             client_addr: session.client_address,
             started_at: micros(gateway.started),
@@ -65,7 +68,10 @@ impl Introspection {
     }
 
     pub(super) fn functions(&self) -> Arc<[Arc<ScalarUDF>]> {
-        session_functions(&self.facts).into_iter().map(Arc::new).collect()
+        session_functions(&self.facts)
+            .into_iter()
+            .map(Arc::new)
+            .collect()
     }
 
     /// True where something asked for the system catalogs before they were loaded.
@@ -99,15 +105,21 @@ async fn schemas_of(catalog: &Catalog, prefix: &str) -> Vec<SchemaSnapshot> {
             return Vec::new();
         }
     };
-    let described =
-        futures::future::join_all(names.iter().map(|name| catalog.metadata().describe_schema(name)));
+    let described = futures::future::join_all(
+        names
+            .iter()
+            .map(|name| catalog.metadata().describe_schema(name)),
+    );
     let mut schemas = Vec::new();
     for (name, tables) in names.iter().zip(described.await) {
         let tables = tables.map(|tables| tables.as_ref().clone()).unwrap_or_else(|error| {
             tracing::warn!(catalog = catalog.name(), schema = %name, %error, "shown without tables");
             Vec::new()
         });
-        schemas.push(SchemaSnapshot { name: format!("{prefix}{name}"), tables });
+        schemas.push(SchemaSnapshot {
+            name: format!("{prefix}{name}"),
+            tables,
+        });
     }
     schemas
 }
@@ -160,7 +172,13 @@ impl Host {
             roles,
             search_path: self.session.search_path.to_vec(),
             settings: self.settings(),
-            sessions: self.gateway.sessions.list().iter().map(session_row).collect(),
+            sessions: self
+                .gateway
+                .sessions
+                .list()
+                .iter()
+                .map(session_row)
+                .collect(),
             prepared_statements: self.session.prepared_statements.to_vec(),
             ..DatabaseSnapshot::default()
         }
@@ -197,13 +215,21 @@ impl SessionHost for Host {
 
     fn set_setting(&self, name: &str, value: &str, local: bool) -> Result<String> {
         let gone = || Error::new(SqlState::ADMIN_SHUTDOWN, "the session has ended");
-        let entry = self.gateway.sessions.session(self.session.backend_pid).ok_or_else(gone)?;
+        let entry = self
+            .gateway
+            .sessions
+            .session(self.session.backend_pid)
+            .ok_or_else(gone)?;
         entry.set_config(name, value, local)
     }
 
     fn signal_backend(&self, pid: i32, terminate: bool) -> Result<bool> {
         let sessions = &self.gateway.sessions;
-        Ok(if terminate { sessions.terminate(pid) } else { sessions.cancel(pid) })
+        Ok(if terminate {
+            sessions.terminate(pid)
+        } else {
+            sessions.cancel(pid)
+        })
     }
 
     fn snapshot(&self) -> Arc<DatabaseSnapshot> {
@@ -236,5 +262,7 @@ fn session_row(activity: &Activity) -> SessionRow {
 
 /// Microseconds since 1970, UTC.
 pub(super) fn micros(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    })
 }

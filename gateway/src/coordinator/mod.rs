@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
@@ -83,7 +84,13 @@ impl Coordinator {
         facts: Arc<GatewayFacts>,
     ) -> Self {
         let catalogs = planner.catalogs().clone();
-        Coordinator { planner, catalogs, membership, queries, facts }
+        Coordinator {
+            planner,
+            catalogs,
+            membership,
+            queries,
+            facts,
+        }
     }
 
     /// What the planner is told of a session, for one statement.
@@ -92,6 +99,7 @@ impl Coordinator {
         session: &SessionView,
         query_id: Arc<str>,
         introspection: &Arc<Introspection>,
+        functions: Arc<[Arc<ScalarUDF>]>,
     ) -> PlanSession {
         let number = |name: &str| session.setting(name).parse::<i64>().ok();
         PlanSession {
@@ -107,7 +115,7 @@ impl Coordinator {
             distribute_above_bytes: number("sluice.distribute_above")
                 .and_then(|n| u64::try_from(n).ok()),
             virtual_tables: introspection.clone(),
-            functions: introspection.functions(),
+            functions,
         }
     }
 
@@ -120,13 +128,17 @@ impl Coordinator {
         query_id: &Arc<str>,
     ) -> Result<(BoundStatement, PlanSession)> {
         let introspection = Introspection::new(&self.facts, session);
-        let plan_session = self.plan_session(session, query_id.clone(), &introspection);
+        let functions = introspection.functions();
+        let plan_session = self.plan_session(session, query_id.clone(), &introspection, functions);
         let bound = self.planner.bind(&plan_session, statement, declared).await;
         if !introspection.was_missed() {
             return Ok((bound?, plan_session));
         }
         introspection.load(&self.catalogs).await;
-        let bound = self.planner.bind(&plan_session, statement, declared).await?;
+        let bound = self
+            .planner
+            .bind(&plan_session, statement, declared)
+            .await?;
         Ok((bound, plan_session))
     }
 
@@ -138,7 +150,12 @@ impl Coordinator {
         query: &QueryPlan,
         run: Run,
     ) -> Result<(Running, PhysicalStatement)> {
-        let Run { guard, cancel, parameters, began } = run;
+        let Run {
+            guard,
+            cancel,
+            parameters,
+            began,
+        } = run;
         let planned = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(stream::cancelled()),
@@ -165,26 +182,37 @@ impl Coordinator {
         run: Run,
     ) -> Result<Execution> {
         let (statement, figures) = if options.analyze {
-            let (mut running, statement) =
-                self.run_query(session, plan_session, bound, query, run).await?;
+            let (mut running, statement) = self
+                .run_query(session, plan_session, bound, query, run)
+                .await?;
             let planning = running.guard().planning();
             let began = Instant::now();
             let mut rows = 0;
             while let Some(batch) = running.next().await {
                 rows += batch?.num_rows() as u64;
             }
-            let figures = RunFigures { planning, execution: began.elapsed(), rows };
+            let figures = RunFigures {
+                planning,
+                execution: began.elapsed(),
+                rows,
+            };
             (statement, Some(figures))
         } else {
-            let statement =
-                self.planner.plan(plan_session, bound, query, run.parameters).await?;
+            let statement = self
+                .planner
+                .plan(plan_session, bound, query, run.parameters)
+                .await?;
             run.guard.finish();
             (statement, None)
         };
         let batch = explain(options, &statement, figures).await?;
         let schema = batch.schema();
         let batches = futures::stream::once(async { Ok(batch) }).boxed();
-        Ok(Execution::Rows(RowStream { schema, verb: "EXPLAIN", batches }))
+        Ok(Execution::Rows(RowStream {
+            schema,
+            verb: "EXPLAIN",
+            batches,
+        }))
     }
 }
 
@@ -211,7 +239,9 @@ impl Engine for Coordinator {
         parameter_types: &[Option<FieldRef>],
     ) -> Result<Arc<dyn Prepared>> {
         let query_id = self.queries.next_id();
-        let (bound, _) = self.bind(session, statement, parameter_types, &query_id).await?;
+        let (bound, _) = self
+            .bind(session, statement, parameter_types, &query_id)
+            .await?;
         Ok(Arc::new(PreparedStatement {
             statement: statement.clone(),
             text: text.to_owned(),
@@ -243,34 +273,51 @@ impl Engine for Coordinator {
                 cancel: cancel.clone(),
             },
         );
-        let run = Run { guard, cancel, parameters, began };
+        let run = Run {
+            guard,
+            cancel,
+            parameters,
+            began,
+        };
         // Names are believed for a while only: a table may have changed since.
         let rebound;
         let bound = if prepared.bound.must_be_bound_again(METADATA_TTL) {
-            let again = self.bind(session, &prepared.statement, &prepared.declared, &query_id).await;
+            let again = self
+                .bind(session, &prepared.statement, &prepared.declared, &query_id)
+                .await;
             rebound = again.inspect_err(|error| run.guard.fail(error))?;
             &rebound.0
         } else {
             &prepared.bound
         };
         let introspection = Introspection::new(&self.facts, session);
-        let plan_session = self.plan_session(session, query_id, &introspection);
+        // The bound plan holds the functions that it calls.
+        let functions: Arc<[Arc<ScalarUDF>]> = Arc::from([]);
+        let plan_session = self.plan_session(session, query_id, &introspection, functions);
         match &bound.kind {
             StatementKind::Query(query) => {
-                let (running, statement) =
-                    self.run_query(session, &plan_session, bound, query, run).await?;
+                let (running, statement) = self
+                    .run_query(session, &plan_session, bound, query, run)
+                    .await?;
                 let schema = statement.schema.clone();
-                Ok(Execution::Rows(RowStream { schema, verb: "SELECT", batches: running.into_stream() }))
+                Ok(Execution::Rows(RowStream {
+                    schema,
+                    verb: "SELECT",
+                    batches: running.into_stream(),
+                }))
             }
             StatementKind::Explain(options, query) => {
-                self.run_explain(session, &plan_session, bound, options, query, run).await
+                self.run_explain(session, &plan_session, bound, options, query, run)
+                    .await
             }
             StatementKind::Call { name, arguments } => {
                 let done = self.call(session, name, arguments).await;
                 run.end(&done);
                 done.map(|()| Execution::Done("CALL".to_owned()))
             }
-            _ => write::run(self, session, &plan_session, bound, run).await.map(Execution::Done),
+            _ => write::run(self, session, &plan_session, bound, run)
+                .await
+                .map(Execution::Done),
         }
     }
 

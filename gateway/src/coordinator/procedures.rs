@@ -52,6 +52,9 @@ impl Coordinator {
 fn text_argument<'a>(usage: &str, arguments: &'a [CallArgument]) -> Result<&'a str> {
     match arguments {
         [ScalarValue::Utf8(Some(text))] => Ok(text),
-        _ => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("{usage} takes one text"))),
+        _ => Err(Error::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("{usage} takes one text"),
+        )),
     }
 }

@@ -149,7 +149,12 @@ impl QueryRegistry {
 
     /// The next query's id, unique over restarts.
     pub fn next_id(&self) -> Arc<str> {
-        format!("{}-{}", self.epoch, self.next.fetch_add(1, Ordering::Relaxed)).into()
+        format!(
+            "{}-{}",
+            self.epoch,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )
+        .into()
     }
 
     /// A query begins. It ends when the guard is dropped.
@@ -176,12 +181,20 @@ impl QueryRegistry {
             }),
         });
         self.running.lock().insert(id, entry.clone());
-        QueryGuard { registry: self.clone(), entry }
+        QueryGuard {
+            registry: self.clone(),
+            entry,
+        }
     }
 
     /// Running queries first, then those that ended, the latest first.
     pub fn list(&self) -> Vec<QuerySummary> {
-        let mut running: Vec<_> = self.running.lock().values().map(QueryEntry::summary).collect();
+        let mut running: Vec<_> = self
+            .running
+            .lock()
+            .values()
+            .map(QueryEntry::summary)
+            .collect();
         running.sort_by_key(|q| q.entry.began);
         running.extend(self.ended.lock().iter().rev().map(QueryEntry::summary));
         running
@@ -258,7 +271,11 @@ impl Drop for QueryGuard {
             }
             matches!(now.state, QueryState::Failed(_))
         };
-        let counter = if failed { &self.registry.failed } else { &self.registry.finished };
+        let counter = if failed {
+            &self.registry.failed
+        } else {
+            &self.registry.finished
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         self.registry.running.lock().remove(&self.entry.id);
         let mut ended = self.registry.ended.lock();

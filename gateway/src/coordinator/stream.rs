@@ -56,7 +56,15 @@ impl Running {
             }
         };
         let membership = membership.clone();
-        Ok(Running { batches, guard, cancel, patience, lost, membership, ended: false })
+        Ok(Running {
+            batches,
+            guard,
+            cancel,
+            patience,
+            lost,
+            membership,
+            ended: false,
+        })
     }
 
     /// The query's place in the registry.
@@ -89,7 +97,14 @@ impl Running {
     }
 
     async fn wait(&mut self) -> Option<Result<RecordBatch>> {
-        let Running { batches, cancel, patience, lost, membership, .. } = self;
+        let Running {
+            batches,
+            cancel,
+            patience,
+            lost,
+            membership,
+            ..
+        } = self;
         let timeout = async {
             match patience {
                 Some(left) => tokio::time::sleep(*left).await,
@@ -131,5 +146,8 @@ impl Running {
 
 /// PostgreSQL's words for a CancelRequest.
 pub(super) fn cancelled() -> Error {
-    Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    Error::new(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
 }

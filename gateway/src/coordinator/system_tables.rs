@@ -80,8 +80,10 @@ impl SystemTable for Table {
 }
 
 fn schema_of(columns: &[Column]) -> SchemaRef {
-    let fields: Vec<Field> =
-        columns.iter().map(|c| Field::new(c.0, c.1.data_type().clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|c| Field::new(c.0, c.1.data_type().clone(), true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -110,9 +112,24 @@ fn count(value: u64) -> Option<i64> {
 pub fn system_tables(sources: &SystemSources) -> Vec<Arc<dyn SystemTable>> {
     type Rows = fn(&SystemSources) -> Vec<Column>;
     let tables: [(&str, &str, &str, Rows); 7] = [
-        ("runtime", "queries", "Running queries, and the latest that ended.", queries),
-        ("runtime", "tasks", "Tasks of every worker: running, and the latest that ended.", tasks),
-        ("runtime", "workers", "Workers of the fleet, those that left last.", workers),
+        (
+            "runtime",
+            "queries",
+            "Running queries, and the latest that ended.",
+            queries,
+        ),
+        (
+            "runtime",
+            "tasks",
+            "Tasks of every worker: running, and the latest that ended.",
+            tasks,
+        ),
+        (
+            "runtime",
+            "workers",
+            "Workers of the fleet, those that left last.",
+            workers,
+        ),
         (
             "runtime",
             "source_connections",
@@ -120,15 +137,32 @@ pub fn system_tables(sources: &SystemSources) -> Vec<Arc<dyn SystemTable>> {
             source_connections,
         ),
         ("metadata", "catalogs", "The configured catalogs.", catalogs),
-        ("metadata", "connectors", "The connectors of this build.", connectors),
-        ("metadata", "settings", "Every setting with its documentation.", settings),
+        (
+            "metadata",
+            "connectors",
+            "The connectors of this build.",
+            connectors,
+        ),
+        (
+            "metadata",
+            "settings",
+            "Every setting with its documentation.",
+            settings,
+        ),
     ];
     tables
         .into_iter()
         .map(|(schema_name, name, comment, rows)| {
             let sources = sources.clone();
             let asks_workers = matches!(name, "tasks" | "workers");
-            Arc::new(Table { schema_name, name, comment, sources, rows, asks_workers }) as Arc<dyn SystemTable>
+            Arc::new(Table {
+                schema_name,
+                name,
+                comment,
+                sources,
+                rows,
+                asks_workers,
+            }) as Arc<dyn SystemTable>
         })
         .collect()
 }
@@ -144,19 +178,43 @@ fn queries(sources: &SystemSources) -> Vec<Column> {
         text("query_id", list.iter().map(|q| Some(q.entry.id.as_ref()))),
         text("state", list.iter().map(|q| Some(q.state.name()))),
         text("query", list.iter().map(|q| Some(q.entry.text.as_str()))),
-        text("user_name", list.iter().map(|q| Some(q.entry.user.as_ref()))),
-        text("database", list.iter().map(|q| Some(q.entry.database.as_ref()))),
+        text(
+            "user_name",
+            list.iter().map(|q| Some(q.entry.user.as_ref())),
+        ),
+        text(
+            "database",
+            list.iter().map(|q| Some(q.entry.database.as_ref())),
+        ),
         Column(
             "backend_pid",
-            Arc::new(list.iter().map(|q| Some(q.entry.backend_pid)).collect::<Int32Array>()),
+            Arc::new(
+                list.iter()
+                    .map(|q| Some(q.entry.backend_pid))
+                    .collect::<Int32Array>(),
+            ),
         ),
         time("started", list.iter().map(|q| start(q.entry.started))),
-        double("planning_ms", list.iter().map(|q| q.planning.map(|d| d.as_secs_f64() * 1e3))),
-        double("elapsed_ms", list.iter().map(|q| Some(q.elapsed.as_secs_f64() * 1e3))),
+        double(
+            "planning_ms",
+            list.iter()
+                .map(|q| q.planning.map(|d| d.as_secs_f64() * 1e3)),
+        ),
+        double(
+            "elapsed_ms",
+            list.iter().map(|q| Some(q.elapsed.as_secs_f64() * 1e3)),
+        ),
         bigint("rows", list.iter().map(|q| count(q.rows))),
         bigint("workers", list.iter().map(|q| count(q.workers as u64))),
-        text("error_code", list.iter().map(|q| error(&q.state).map(|e| e.code.code().to_owned()))),
-        text("error", list.iter().map(|q| error(&q.state).map(|e| e.message))),
+        text(
+            "error_code",
+            list.iter()
+                .map(|q| error(&q.state).map(|e| e.code.code().to_owned())),
+        ),
+        text(
+            "error",
+            list.iter().map(|q| error(&q.state).map(|e| e.message)),
+        ),
     ]
 }
 
@@ -185,13 +243,29 @@ fn workers(sources: &SystemSources) -> Vec<Column> {
         text("url", list.iter().map(|w| Some(w.url.as_str()))),
         text("state", list.iter().map(|w| Some(w.state.name()))),
         text("version", list.iter().map(|w| Some(w.build_id.as_str()))),
-        text("embedded", list.iter().map(|w| Some(if w.embedded { "yes" } else { "no" }))),
+        text(
+            "embedded",
+            list.iter()
+                .map(|w| Some(if w.embedded { "yes" } else { "no" })),
+        ),
         time("started", list.iter().map(|w| Some(w.started_micros))),
-        time("last_heartbeat", list.iter().map(|w| Some(w.last_heartbeat_micros))),
+        time(
+            "last_heartbeat",
+            list.iter().map(|w| Some(w.last_heartbeat_micros)),
+        ),
         bigint("cores", list.iter().map(|w| count(w.cores))),
-        bigint("memory_limit_bytes", list.iter().map(|w| count(w.memory_limit_bytes))),
-        bigint("memory_used_bytes", list.iter().map(|w| count(w.memory_used_bytes))),
-        bigint("memory_peak_bytes", list.iter().map(|w| count(w.memory_peak_bytes))),
+        bigint(
+            "memory_limit_bytes",
+            list.iter().map(|w| count(w.memory_limit_bytes)),
+        ),
+        bigint(
+            "memory_used_bytes",
+            list.iter().map(|w| count(w.memory_used_bytes)),
+        ),
+        bigint(
+            "memory_peak_bytes",
+            list.iter().map(|w| count(w.memory_peak_bytes)),
+        ),
         bigint("running_tasks", list.iter().map(|w| count(w.running_tasks))),
     ]
 }
@@ -202,7 +276,11 @@ fn source_connections(sources: &SystemSources) -> Vec<Column> {
     vec![
         text("catalog", list.iter().map(|c| Some(c.name()))),
         text("connector", list.iter().map(|c| Some(c.connector_name()))),
-        bigint("open", list.iter().map(|c| count(c.connector().open_connections() as u64))),
+        bigint(
+            "open",
+            list.iter()
+                .map(|c| count(c.connector().open_connections() as u64)),
+        ),
     ]
 }
 
@@ -213,12 +291,19 @@ fn catalogs(sources: &SystemSources) -> Vec<Column> {
     vec![
         text("catalog", list.iter().map(|c| Some(c.name()))),
         text("connector", list.iter().map(|c| Some(c.connector_name()))),
-        text("writable", list.iter().map(|c| writable(c.connector().writer().is_some()))),
+        text(
+            "writable",
+            list.iter()
+                .map(|c| writable(c.connector().writer().is_some())),
+        ),
     ]
 }
 
 fn connectors(sources: &SystemSources) -> Vec<Column> {
-    vec![text("connector", sources.connectors.iter().map(|name| Some(*name)))]
+    vec![text(
+        "connector",
+        sources.connectors.iter().map(|name| Some(*name)),
+    )]
 }
 
 fn settings(_sources: &SystemSources) -> Vec<Column> {

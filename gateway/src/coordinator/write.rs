@@ -25,7 +25,14 @@ pub(super) async fn run(
         return Err(error);
     }
     let entry = run.guard.entry().clone();
-    let outcome = Statement { coordinator, session, plan_session, bound }.run(run).await;
+    let outcome = Statement {
+        coordinator,
+        session,
+        plan_session,
+        bound,
+    }
+    .run(run)
+    .await;
     if let Err(error) = &outcome {
         tracing::debug!(query = %entry.id, %error, "writing statement failed");
     }
@@ -42,11 +49,22 @@ struct Statement<'a> {
 impl Statement<'_> {
     async fn run(&self, run: Run) -> Result<String> {
         match &self.bound.kind {
-            StatementKind::CreateTable { target, columns, input, if_not_exists, or_replace } => {
+            StatementKind::CreateTable {
+                target,
+                columns,
+                input,
+                if_not_exists,
+                or_replace,
+            } => {
                 let catalog = self.catalog(&target.catalog)?;
                 let exists = self.exists(catalog, target).await?;
                 if exists && *if_not_exists {
-                    return Ok(if input.is_some() { "CREATE TABLE AS" } else { "CREATE TABLE" }.to_owned());
+                    return Ok(if input.is_some() {
+                        "CREATE TABLE AS"
+                    } else {
+                        "CREATE TABLE"
+                    }
+                    .to_owned());
                 }
                 if exists && !or_replace {
                     return Err(Error::new(
@@ -77,7 +95,9 @@ impl Statement<'_> {
             }
             StatementKind::DropTable { target, if_exists } => {
                 let catalog = self.catalog(&target.catalog)?;
-                let dropped = writer(catalog)?.drop_table(&target.schema, &target.table).await;
+                let dropped = writer(catalog)?
+                    .drop_table(&target.schema, &target.table)
+                    .await;
                 catalog.metadata().flush();
                 run.end(&dropped);
                 if !dropped? && !if_exists {
@@ -88,7 +108,11 @@ impl Statement<'_> {
                 }
                 Ok("DROP TABLE".to_owned())
             }
-            StatementKind::CreateSchema { catalog, schema, if_not_exists } => {
+            StatementKind::CreateSchema {
+                catalog,
+                schema,
+                if_not_exists,
+            } => {
                 let catalog = self.catalog(catalog)?;
                 let created = writer(catalog)?.create_schema(schema).await;
                 catalog.metadata().flush();
@@ -101,7 +125,12 @@ impl Statement<'_> {
                 }
                 Ok("CREATE SCHEMA".to_owned())
             }
-            StatementKind::DropSchema { catalog, schema, if_exists, cascade } => {
+            StatementKind::DropSchema {
+                catalog,
+                schema,
+                if_exists,
+                cascade,
+            } => {
                 let catalog = self.catalog(catalog)?;
                 let dropped = writer(catalog)?.drop_schema(schema, *cascade).await;
                 catalog.metadata().flush();
@@ -115,7 +144,9 @@ impl Statement<'_> {
                 Ok("DROP SCHEMA".to_owned())
             }
             StatementKind::Query(_) | StatementKind::Explain(..) | StatementKind::Call { .. } => {
-                Err(Error::internal("a statement that writes nothing was sent to be written"))
+                Err(Error::internal(
+                    "a statement that writes nothing was sent to be written",
+                ))
             }
         }
     }
@@ -125,7 +156,11 @@ impl Statement<'_> {
     }
 
     async fn exists(&self, catalog: &Catalog, target: &TargetTable) -> Result<bool> {
-        Ok(catalog.metadata().table(&target.schema, &target.table).await?.is_some())
+        Ok(catalog
+            .metadata()
+            .table(&target.schema, &target.table)
+            .await?
+            .is_some())
     }
 
     /// Opens the sink, runs the input into it, and commits. An error or a cancel drops the sink.
@@ -161,7 +196,11 @@ impl Statement<'_> {
 
 fn writer(catalog: &Catalog) -> Result<&dyn Writer> {
     catalog.connector().writer().ok_or_else(|| {
-        Error::unsupported(format!("catalog \"{}\" cannot be written", catalog.name()))
-            .with_hint(format!("Its connector is {}, which only reads.", catalog.connector_name()))
+        Error::unsupported(format!("catalog \"{}\" cannot be written", catalog.name())).with_hint(
+            format!(
+                "Its connector is {}, which only reads.",
+                catalog.connector_name()
+            ),
+        )
     })
 }

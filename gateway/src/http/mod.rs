@@ -122,19 +122,49 @@ async fn metrics(State(status): State<Status>) -> Response {
     let (running, finished, failed) = status.queries.counts();
     let memory = memory_usage(&status.runtime);
     let gauges = [
-        ("sluice_queries_running", "Queries that run.", running as u64),
-        ("sluice_sessions", "Connected sessions.", status.sessions.len() as u64),
-        ("sluice_workers", "Workers that can be given tasks.", status.membership.healthy_count() as u64),
-        ("sluice_memory_used_bytes", "Memory that queries hold.", memory.used_bytes),
-        ("sluice_memory_limit_bytes", "Memory that queries may hold.", memory.limit_bytes),
-        ("sluice_spilled_bytes", "Bytes in spill files.", memory.spilled_bytes),
+        (
+            "sluice_queries_running",
+            "Queries that run.",
+            running as u64,
+        ),
+        (
+            "sluice_sessions",
+            "Connected sessions.",
+            status.sessions.len() as u64,
+        ),
+        (
+            "sluice_workers",
+            "Workers that can be given tasks.",
+            status.membership.healthy_count() as u64,
+        ),
+        (
+            "sluice_memory_used_bytes",
+            "Memory that queries hold.",
+            memory.used_bytes,
+        ),
+        (
+            "sluice_memory_limit_bytes",
+            "Memory that queries may hold.",
+            memory.limit_bytes,
+        ),
+        (
+            "sluice_spilled_bytes",
+            "Bytes in spill files.",
+            memory.spilled_bytes,
+        ),
     ];
     let mut text = String::new();
     for (name, help, value) in gauges {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+        );
     }
     let ended = "sluice_queries";
-    let _ = writeln!(text, "# HELP {ended} Queries that ended.\n# TYPE {ended} counter");
+    let _ = writeln!(
+        text,
+        "# HELP {ended} Queries that ended.\n# TYPE {ended} counter"
+    );
     let _ = writeln!(text, "{ended}_total{{outcome=\"finished\"}} {finished}");
     let _ = writeln!(text, "{ended}_total{{outcome=\"failed\"}} {failed}");
     text.push_str("# EOF\n");

@@ -117,9 +117,17 @@ where
         // Exactly eight bytes are read: whatever a client (or somebody in between) sends after a TLS
         // request belongs to the handshake, never to us as plain text.
         let mut head = [0u8; 8];
-        match tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await {
-            Ok(_) => {}
-            Err(_) => return Err(None),
+        let (size, rest) = head.split_at_mut(4);
+        let read = tokio::io::AsyncReadExt::read_exact(&mut stream, size).await;
+        // No packet is shorter than a request for encryption: this is no client of ours.
+        if read.is_err() || (&*size).get_u32() < 8 {
+            return Err(None);
+        }
+        if tokio::io::AsyncReadExt::read_exact(&mut stream, rest)
+            .await
+            .is_err()
+        {
+            return Err(None);
         }
         let (length, code) = ((&head[..4]).get_u32(), (&head[4..]).get_u32());
         let answer: u8 = match (length, code) {

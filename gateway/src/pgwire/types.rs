@@ -321,6 +321,12 @@ fn of_data_type(data_type: &DataType) -> PgType {
         },
         DataType::Float16 | DataType::Float32 => PgType::plain(oid::FLOAT4, 4),
         DataType::Float64 => PgType::plain(oid::FLOAT8, 8),
+        // The widest decimal stands for numeric without typmod, also where an expression lost the tag.
+        DataType::Decimal256(NUMERIC_PRECISION, _) => PgType {
+            oid: oid::NUMERIC,
+            length: -1,
+            modifier: -1,
+        },
         DataType::Decimal32(p, s)
         | DataType::Decimal64(p, s)
         | DataType::Decimal128(p, s)

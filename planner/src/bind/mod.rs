@@ -9,17 +9,21 @@ mod passthrough;
 mod provider;
 mod single_rows;
 mod spelling;
+mod text_forms;
 mod types;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::ParamValues;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, Volatility, WriteOp};
+use datafusion::logical_expr::{
+    DdlStatement, DmlStatement, Expr, LogicalPlan, Volatility, WriteOp,
+};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Statement};
@@ -54,7 +58,12 @@ const VIRTUAL_TTL: Duration = Duration::from_millis(500);
 impl BoundStatement {
     /// True where its names were looked up too long ago to be believed.
     pub fn must_be_bound_again(&self, ttl: Duration) -> bool {
-        self.bound_at.elapsed() > if self.local_only { VIRTUAL_TTL.min(ttl) } else { ttl }
+        self.bound_at.elapsed()
+            > if self.local_only {
+                VIRTUAL_TTL.min(ttl)
+            } else {
+                ttl
+            }
     }
 }
 
@@ -134,8 +143,11 @@ pub struct QueryPlan {
 impl QueryPlan {
     fn new(state: &SessionState, bound: LogicalPlan) -> Result<Self> {
         let stable = !has_parameters(&bound)? && !depends_on_the_moment(&bound)?;
-        let optimized =
-            if stable { Some(state.optimize(&bound).map_err(engine_error)?) } else { None };
+        let optimized = if stable {
+            Some(state.optimize(&bound).map_err(engine_error)?)
+        } else {
+            None
+        };
         Ok(QueryPlan { bound, optimized })
     }
 
@@ -148,7 +160,10 @@ impl QueryPlan {
         if let Some(plan) = &self.optimized {
             return Ok(plan.clone());
         }
-        let values = parameters.into_iter().map(|v| ScalarAndMetadata::new(v, None)).collect();
+        let values = parameters
+            .into_iter()
+            .map(|v| ScalarAndMetadata::new(v, None))
+            .collect();
         let plan = self
             .bound
             .clone()
@@ -188,16 +203,18 @@ impl Planner {
             let plan = match inner.kind {
                 StatementKind::Query(plan) => plan,
                 StatementKind::Insert { input, .. }
-                | StatementKind::CreateTable { input: Some(input), .. }
-                    if !options.analyze =>
-                {
-                    input
-                }
+                | StatementKind::CreateTable {
+                    input: Some(input), ..
+                } if !options.analyze => input,
                 _ => return Err(Error::unsupported("this statement cannot be explained")),
             };
             let output = Some(options.output_schema());
             let kind = StatementKind::Explain(Box::new(options), plan);
-            return Ok(BoundStatement { kind, output, ..inner });
+            return Ok(BoundStatement {
+                kind,
+                output,
+                ..inner
+            });
         }
         if let Statement::Call(function) = &statement {
             return bind_call(function);
@@ -210,14 +227,26 @@ impl Planner {
         let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
         let plan = session.virtual_tables.finish(plan)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
-        let mut plan = multisets::count_copies(plan).map_err(engine_error)?;
-        if !state.config_options().optimizer.enable_physical_uncorrelated_scalar_subquery {
-            plan = single_rows::hold_subqueries(plan).map_err(engine_error)?;
+        let plan = multisets::count_copies(plan).map_err(engine_error)?;
+        let joined = !state
+            .config_options()
+            .optimizer
+            .enable_physical_uncorrelated_scalar_subquery;
+        let mut plan = single_rows::hold_subqueries(plan, joined).map_err(engine_error)?;
+        // The catalogs' own types (regclass and its kin) have rules of their own.
+        if !tables.has_virtual {
+            plan = text_forms::check(plan).map_err(engine_error)?;
         }
         let parameters = parameter_fields(&plan, parameter_types)?;
         let local_only = tables.has_virtual;
         let (kind, output) = self.classify(state, session, plan)?;
-        Ok(BoundStatement { kind, parameters, output, bound_at: Instant::now(), local_only })
+        Ok(BoundStatement {
+            kind,
+            parameters,
+            output,
+            bound_at: Instant::now(),
+            local_only,
+        })
     }
 
     fn classify(
@@ -230,17 +259,25 @@ impl Planner {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
                 let columns: SchemaRef = Arc::new(create.input.schema().as_arrow().clone());
                 // Columns of one name are told apart by a mark that only results may carry.
-                if let Some(twice) =
-                    columns.fields().iter().find(|f| visible_name(f.name()) != f.name())
+                if let Some(twice) = columns
+                    .fields()
+                    .iter()
+                    .find(|f| visible_name(f.name()) != f.name())
                 {
                     return Err(Error::new(
                         SqlState::from_source("42701"),
-                        format!("column \"{}\" specified more than once", visible_name(twice.name())),
+                        format!(
+                            "column \"{}\" specified more than once",
+                            visible_name(twice.name())
+                        ),
                     ));
                 }
                 let empty = matches!(create.input.as_ref(), LogicalPlan::EmptyRelation(e) if !e.produce_one_row);
-                let input =
-                    if empty { None } else { Some(QueryPlan::new(state, create.input.as_ref().clone())?) };
+                let input = if empty {
+                    None
+                } else {
+                    Some(QueryPlan::new(state, create.input.as_ref().clone())?)
+                };
                 StatementKind::CreateTable {
                     target: self.target(session, &create.name)?,
                     columns,
@@ -255,28 +292,47 @@ impl Planner {
             },
             LogicalPlan::Ddl(DdlStatement::CreateCatalogSchema(create)) => {
                 let (catalog, schema) = self.schema_target(session, &create.schema_name)?;
-                StatementKind::CreateSchema { catalog, schema, if_not_exists: create.if_not_exists }
+                StatementKind::CreateSchema {
+                    catalog,
+                    schema,
+                    if_not_exists: create.if_not_exists,
+                }
             }
             LogicalPlan::Ddl(DdlStatement::DropCatalogSchema(drop)) => {
                 let (catalog, schema) = self.schema_target(session, &drop.name.to_string())?;
                 let (if_exists, cascade) = (drop.if_exists, drop.cascade);
-                StatementKind::DropSchema { catalog, schema, if_exists, cascade }
-            }
-            LogicalPlan::Dml(DmlStatement { table_name, op: WriteOp::Insert(_), input, .. }) => {
-                StatementKind::Insert {
-                    target: self.target(session, &table_name)?,
-                    input: QueryPlan::new(state, input.as_ref().clone())?,
+                StatementKind::DropSchema {
+                    catalog,
+                    schema,
+                    if_exists,
+                    cascade,
                 }
             }
+            LogicalPlan::Dml(DmlStatement {
+                table_name,
+                op: WriteOp::Insert(_),
+                input,
+                ..
+            }) => StatementKind::Insert {
+                target: self.target(session, &table_name)?,
+                input: QueryPlan::new(state, input.as_ref().clone())?,
+            },
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {
                 return Err(Error::unsupported(format!(
                     "{} is not supported",
-                    plan.display().to_string().split(':').next().unwrap_or("this statement")
+                    plan.display()
+                        .to_string()
+                        .split(':')
+                        .next()
+                        .unwrap_or("this statement")
                 )));
             }
             query => {
                 let output = Arc::new(query.schema().as_arrow().clone());
-                return Ok((StatementKind::Query(QueryPlan::new(state, query)?), Some(output)));
+                return Ok((
+                    StatementKind::Query(QueryPlan::new(state, query)?),
+                    Some(output),
+                ));
             }
         };
         Ok((kind, None))
@@ -293,32 +349,70 @@ fn plan_statement(
 ) -> Result<LogicalPlan> {
     let parser = &state.config_options().sql_parser;
     let options = ParserOptions::from(parser);
-    let provider = provider::BoundNames { planner, state, session, tables };
+    let provider = provider::BoundNames {
+        planner,
+        state,
+        session,
+        tables,
+    };
     let sql = SqlToRel::new_with_options(&provider, options);
-    let mut context =
-        PlannerContext::new().with_prepare_param_data_types(parameter_types.to_vec());
-    sql.sql_statement_to_plan_with_context(statement, &mut context).map_err(engine_error)
+    let mut context = PlannerContext::new().with_prepare_param_data_types(parameter_types.to_vec());
+    sql.sql_statement_to_plan_with_context(statement, &mut context)
+        .map_err(engine_error)
 }
 
-/// The fields of the parameters: the client's declarations first, then what the plan needs, else text.
+/// The fields of the parameters: the client's declarations first, then what the plan needs, then what a
+/// cast makes of it, else text.
 fn parameter_fields(plan: &LogicalPlan, declared: &[ParameterType]) -> Result<Vec<FieldRef>> {
     let inferred = plan.get_parameter_fields().map_err(engine_error)?;
+    let of_casts = cast_parameters(plan)?;
     let number = |name: &str| name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
-    let count = inferred.keys().filter_map(|name| number(name)).max().unwrap_or(0).max(declared.len());
+    let count = inferred
+        .keys()
+        .filter_map(|name| number(name))
+        .max()
+        .unwrap_or(0)
+        .max(declared.len());
     // More cannot be named on the wire.
     if count > usize::from(u16::MAX) {
-        return Err(Error::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter ${count}")));
+        return Err(Error::new(
+            SqlState::UNDEFINED_PARAMETER,
+            format!("there is no parameter ${count}"),
+        ));
     }
     Ok((1..=count)
         .map(|n| {
             let of_client = declared.get(n - 1).cloned().flatten();
             let of_plan = inferred.get(&format!("${n}")).cloned().flatten();
+            let is_known = |field: &FieldRef| field.data_type() != &DataType::Null;
             of_client
                 .or(of_plan)
-                .filter(|field| field.data_type() != &DataType::Null)
+                .filter(is_known)
+                .or_else(|| of_casts.get(&format!("${n}")).cloned())
                 .unwrap_or_else(|| Arc::new(Field::new(format!("${n}"), DataType::Utf8, true)))
         })
         .collect())
+}
+
+/// `$1::bigint` declares the parameter.
+fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, FieldRef>> {
+    let mut found = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::Cast(cast) = e
+                    && let Expr::Placeholder(parameter) = cast.expr.as_ref()
+                {
+                    found
+                        .entry(parameter.id.clone())
+                        .or_insert_with(|| Arc::clone(&cast.field));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(engine_error)?;
+    Ok(found)
 }
 
 fn has_parameters(plan: &LogicalPlan) -> Result<bool> {
@@ -335,7 +429,11 @@ fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
                 if let Expr::ScalarFunction(call) = e {
                     found |= call.func.signature().volatility == Volatility::Stable;
                 }
-                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+                Ok(if found {
+                    TreeNodeRecursion::Stop
+                } else {
+                    TreeNodeRecursion::Continue
+                })
             })
         })
     })
@@ -346,7 +444,10 @@ fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
 fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
     let name = names::object_name(&function.name)?;
     let ast::FunctionArguments::List(list) = &function.args else {
-        return Err(Error::new(SqlState::SYNTAX_ERROR, "CALL needs an argument list"));
+        return Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            "CALL needs an argument list",
+        ));
     };
     let arguments = list
         .args
@@ -360,11 +461,17 @@ fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
                     ast::Value::Number(number, _) => number
                         .parse()
                         .map(|n| ScalarValue::Int64(Some(n)))
-                        .map_err(|_| Error::new(SqlState::INVALID_PARAMETER_VALUE, "not an integer")),
-                    other => Err(Error::unsupported(format!("CALL takes constants, not {other}"))),
+                        .map_err(|_| {
+                            Error::new(SqlState::INVALID_PARAMETER_VALUE, "not an integer")
+                        }),
+                    other => Err(Error::unsupported(format!(
+                        "CALL takes constants, not {other}"
+                    ))),
                 }
             }
-            other => Err(Error::unsupported(format!("CALL takes constants, not {other}"))),
+            other => Err(Error::unsupported(format!(
+                "CALL takes constants, not {other}"
+            ))),
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(BoundStatement {

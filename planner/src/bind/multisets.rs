@@ -21,7 +21,9 @@ pub(super) fn count_copies(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match plan {
-        LogicalPlan::Join(join) if is_multiset_operation(&join) => numbered(join).map(Transformed::yes),
+        LogicalPlan::Join(join) if is_multiset_operation(&join) => {
+            numbered(join).map(Transformed::yes)
+        }
         other => Ok(Transformed::no(other)),
     }
 }
@@ -36,20 +38,37 @@ fn is_multiset_operation(join: &Join) -> bool {
 }
 
 fn numbered(join: Join) -> Result<LogicalPlan> {
-    let outputs: Vec<Expr> = join.left.schema().columns().into_iter().map(Expr::Column).collect();
+    let outputs: Vec<Expr> = join
+        .left
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
     let left = with_copies(Arc::unwrap_or_clone(join.left))?;
     let right = with_copies(Arc::unwrap_or_clone(join.right))?;
     // Every column, in order: both sides have as many.
     let keys = (left.schema().columns(), right.schema().columns());
     LogicalPlanBuilder::from(left)
-        .join_detailed(right, join.join_type, keys, None, NullEquality::NullEqualsNull)?
+        .join_detailed(
+            right,
+            join.join_type,
+            keys,
+            None,
+            NullEquality::NullEqualsNull,
+        )?
         .project(outputs)?
         .build()
 }
 
 /// The plan's columns, and the number of each row among its equals.
 fn with_copies(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut outputs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut outputs: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
     let number = row_number().partition_by(outputs.clone()).build()?;
     let counted = LogicalPlanBuilder::window_plan(plan, [number.clone()])?;
     outputs.push(Expr::Column(Column::from_name(number.schema_name().to_string())).alias(COPY));

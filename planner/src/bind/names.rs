@@ -76,10 +76,15 @@ pub(super) async fn resolve(
 ) -> Result<ResolvedTables> {
     let wrapped = EngineStatement::Statement(Box::new(statement.clone()));
     let (references, _ctes) = resolve_table_references(&wrapped, true).map_err(engine_error)?;
-    let mut tables = ResolvedTables { found: HashMap::new(), has_virtual: false };
+    let mut tables = ResolvedTables {
+        found: HashMap::new(),
+        has_virtual: false,
+    };
     for (reference, catalog, metadata) in native {
         let unknown = Arc::new(TableStatistics::unknown());
-        tables.found.insert(reference, Found::Table(catalog, metadata, unknown));
+        tables
+            .found
+            .insert(reference, Found::Table(catalog, metadata, unknown));
     }
     let creates = matches!(
         statement,
@@ -114,7 +119,11 @@ fn called_functions(statement: &Statement) -> HashSet<String> {
     impl Visitor for Calls {
         type Break = ();
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-            if let TableFactor::Table { name, args: Some(_), .. } = factor
+            if let TableFactor::Table {
+                name,
+                args: Some(_),
+                ..
+            } = factor
                 && let Ok(mut parts) = object_name(name)
                 && let Some(function) = parts.pop()
             {
@@ -129,10 +138,17 @@ fn called_functions(statement: &Statement) -> HashSet<String> {
     calls.0
 }
 
-async fn find(planner: &Planner, session: &PlanSession, reference: &TableReference) -> Result<Found> {
+async fn find(
+    planner: &Planner,
+    session: &PlanSession,
+    reference: &TableReference,
+) -> Result<Found> {
     let table = reference.table();
     let in_virtual = |schema: &str| {
-        session.virtual_tables.table(schema, table).map(Found::Virtual)
+        session
+            .virtual_tables
+            .table(schema, table)
+            .map(Found::Virtual)
     };
     match (reference.catalog(), reference.schema()) {
         (Some(catalog), Some(schema)) => {
@@ -176,9 +192,7 @@ async fn find(planner: &Planner, session: &PlanSession, reference: &TableReferen
                 last = Some((catalog, schema));
             }
             Err(match last {
-                Some((catalog, schema)) => {
-                    explain_missing(catalog, schema, table, reference).await
-                }
+                Some((catalog, schema)) => explain_missing(catalog, schema, table, reference).await,
                 None => undefined(reference),
             })
         }
@@ -186,7 +200,9 @@ async fn find(planner: &Planner, session: &PlanSession, reference: &TableReferen
 }
 
 async fn load(catalog: &Arc<Catalog>, schema: &str, table: &str) -> Result<Option<Found>> {
-    let Some(metadata) = catalog.metadata().table(schema, table).await? else { return Ok(None) };
+    let Some(metadata) = catalog.metadata().table(schema, table).await? else {
+        return Ok(None);
+    };
     let statistics = catalog.metadata().statistics(&metadata).await;
     Ok(Some(Found::Table(catalog.clone(), metadata, statistics)))
 }
@@ -205,7 +221,10 @@ fn schema_in_database<'a>(
 }
 
 fn undefined(reference: &TableReference) -> Error {
-    Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{reference}\" does not exist"))
+    Error::new(
+        SqlState::UNDEFINED_TABLE,
+        format!("relation \"{reference}\" does not exist"),
+    )
 }
 
 /// `relation "x" does not exist`, with the nearest name as a hint.
@@ -216,7 +235,9 @@ async fn explain_missing(
     reference: &TableReference,
 ) -> Error {
     let error = undefined(reference);
-    let Ok(schemas) = catalog.metadata().schemas().await else { return error };
+    let Ok(schemas) = catalog.metadata().schemas().await else {
+        return error;
+    };
     let listed = catalog.metadata().tables(schema).await;
     let known = listed.as_ref().is_ok_and(|tables| !tables.is_empty());
     if !known && !schemas.iter().any(|s| s == schema) {
@@ -234,9 +255,10 @@ async fn explain_missing(
     }
     let Ok(tables) = listed else { return error };
     match nearest(table, tables.iter().map(|t| t.name.as_str())) {
-        Some(near) => {
-            error.with_hint(format!("Perhaps you meant \"{}.{schema}.{near}\".", catalog.name()))
-        }
+        Some(near) => error.with_hint(format!(
+            "Perhaps you meant \"{}.{schema}.{near}\".",
+            catalog.name()
+        )),
         None => error,
     }
 }
@@ -251,14 +273,26 @@ impl Planner {
         let table = reference.table().to_owned();
         if let (Some(catalog), Some(schema)) = (reference.catalog(), reference.schema()) {
             let catalog = self.catalogs.require(catalog)?.name().to_owned();
-            return Ok(TargetTable { catalog, schema: schema.to_owned(), table });
+            return Ok(TargetTable {
+                catalog,
+                schema: schema.to_owned(),
+                table,
+            });
         }
         let schema = match reference.schema() {
             Some(schema) => schema.to_owned(),
-            None => session.search_path.first().cloned().unwrap_or_else(|| "public".to_owned()),
+            None => session
+                .search_path
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "public".to_owned()),
         };
         let (catalog, schema) = schema_in_database(self, session, &schema)?;
-        Ok(TargetTable { catalog: catalog.name().to_owned(), schema: schema.to_owned(), table })
+        Ok(TargetTable {
+            catalog: catalog.name().to_owned(),
+            schema: schema.to_owned(),
+            table,
+        })
     }
 
     /// The catalog and schema that `CREATE SCHEMA` or `DROP SCHEMA` names.
@@ -268,9 +302,10 @@ impl Planner {
         name: &str,
     ) -> Result<(String, String)> {
         match name.split_once('.') {
-            Some((catalog, schema)) => {
-                Ok((self.catalogs.require(catalog)?.name().to_owned(), schema.to_owned()))
-            }
+            Some((catalog, schema)) => Ok((
+                self.catalogs.require(catalog)?.name().to_owned(),
+                schema.to_owned(),
+            )),
             None => {
                 let (catalog, schema) = schema_in_database(self, session, name)?;
                 Ok((catalog.name().to_owned(), schema.to_owned()))

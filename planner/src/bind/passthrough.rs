@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Statement, TableAlias, TableFactor, Value,
-    VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Statement, TableAlias, TableFactor,
+    Value, VisitMut, VisitorMut,
 };
 use sluice_catalogs::Catalog;
 use sluice_spi::{Error, Result, SqlState, TableMetadata};
@@ -31,15 +31,22 @@ impl VisitorMut for Calls {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        let TableFactor::Table { name, alias, args, .. } = factor else {
+        let TableFactor::Table {
+            name, alias, args, ..
+        } = factor
+        else {
             return ControlFlow::Continue(());
         };
-        let Some(arguments) = args else { return ControlFlow::Continue(()) };
+        let Some(arguments) = args else {
+            return ControlFlow::Continue(());
+        };
         let parts = match object_name(name) {
             Ok(parts) => parts,
             Err(error) => return ControlFlow::Break(error),
         };
-        let [catalog, system, query] = parts.as_slice() else { return ControlFlow::Continue(()) };
+        let [catalog, system, query] = parts.as_slice() else {
+            return ControlFlow::Continue(());
+        };
         if system != "system" || query != "query" {
             return ControlFlow::Continue(());
         }
@@ -54,7 +61,11 @@ impl VisitorMut for Calls {
             _ => return ControlFlow::Break(one_text()),
         };
         let stand_in = format!("{catalog}.system.query#{}", self.found.len());
-        self.found.push(Call { catalog: catalog.clone(), text, stand_in: stand_in.clone() });
+        self.found.push(Call {
+            catalog: catalog.clone(),
+            text,
+            stand_in: stand_in.clone(),
+        });
         *name = ObjectName::from(vec![Ident::with_quote('"', stand_in)]);
         *args = None;
         if alias.is_none() {
@@ -70,8 +81,11 @@ impl VisitorMut for Calls {
 }
 
 fn one_text() -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, "system.query takes one text constant")
-        .with_hint("Write catalog.system.query('SELECT …').")
+    Error::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        "system.query takes one text constant",
+    )
+    .with_hint("Write catalog.system.query('SELECT …').")
 }
 
 /// Asks the sources about every native query of `statement` and puts a table's name in its place.
@@ -93,7 +107,11 @@ pub(super) async fn resolve(
             )));
         };
         let table = passthrough.query(&call.text).await?;
-        tables.push((TableReference::bare(call.stand_in), catalog.clone(), Arc::new(table)));
+        tables.push((
+            TableReference::bare(call.stand_in),
+            catalog.clone(),
+            Arc::new(table),
+        ));
     }
     Ok(tables)
 }

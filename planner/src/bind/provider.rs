@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err};
-use datafusion::catalog::TableFunctionArgs;
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF,
@@ -40,10 +42,12 @@ impl ContextProvider for BoundNames<'_> {
         name: &str,
         args: Vec<Expr>,
     ) -> Result<Arc<dyn TableSource>> {
-        let function =
-            self.state.table_functions().get(name).cloned().ok_or_else(|| {
-                plan_datafusion_err!("Invalid function '{name}'")
-            })?;
+        let function = self
+            .state
+            .table_functions()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| plan_datafusion_err!("Invalid function '{name}'"))?;
         let props = self.state.execution_props();
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(self.state.config_options()))
@@ -53,14 +57,22 @@ impl ContextProvider for BoundNames<'_> {
         let no_columns = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.coerce(arg, &no_columns).and_then(|e| simplifier.simplify(e)))
+            .map(|arg| {
+                simplifier
+                    .coerce(arg, &no_columns)
+                    .and_then(|e| simplifier.simplify(e))
+            })
             .collect::<Result<Vec<_>>>()?;
         let args = TableFunctionArgs::new(&args, self.state);
-        Ok(provider_as_source(function.create_table_provider_with_args(args)?))
+        Ok(provider_as_source(
+            function.create_table_provider_with_args(args)?,
+        ))
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name, schema,
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -84,6 +96,8 @@ impl ContextProvider for BoundNames<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        // The standard's name of the same aggregate.
+        let name = if name == "every" { "bool_and" } else { name };
         self.state.aggregate_functions().get(name).cloned()
     }
 
@@ -104,7 +118,11 @@ impl ContextProvider for BoundNames<'_> {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state.higher_order_functions().keys().cloned().collect()
+        self.state
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {

@@ -1,19 +1,33 @@
 //! PostgreSQL's spellings that the engine's SQL planner refuses, said in words that it knows.
 //!
-//! `FETCH FIRST n ROWS ONLY`, `LIKE … ESCAPE 'c'`, `U&'…'`, and the one column of `generate_series` in
-//! FROM. Also refuses what the engine would only stumble over later: one name for two tables. Works on the
-//! statement's tree alone: nothing is looked up.
+//! `FETCH FIRST n ROWS ONLY`, `LIKE … ESCAPE 'c'`, `U&'…'`, `'\x00ff'::bytea`, and the one column of
+//! `generate_series` in FROM. Also refuses what the engine would only stumble over later: one name for two
+//! tables, a reserved word for a table. Works on the statement's tree alone: nothing is looked up.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, LimitClause, Query, Select, Statement, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
+    DataType, Expr, Ident, LimitClause, Query, Select, Statement, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sluice_spi::{Error, Result, SqlState};
 
 /// Functions of FROM whose one column is called like the function or, where there is one, like its alias.
 const SINGLE_COLUMN_FUNCTIONS: [&str; 1] = ["generate_series"];
+
+/// Reserved words that sqlparser takes for a table's name where one is missing.
+const RESERVED: [&str; 10] = [
+    "where",
+    "group",
+    "order",
+    "having",
+    "limit",
+    "offset",
+    "union",
+    "except",
+    "intersect",
+    "select",
+];
 
 /// Rewrites `statement` in place.
 pub(super) fn normalize(statement: &mut Statement) -> Result<()> {
@@ -34,16 +48,47 @@ impl VisitorMut for Spellings {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         let mut names = Vec::new();
-        flow(select.from.iter().try_for_each(|item| claim_names(item, &mut names)))
+        flow(
+            select
+                .from
+                .iter()
+                .try_for_each(|item| claim_names(item, &mut names)),
+        )
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
         name_the_column(factor);
-        ControlFlow::Continue(())
+        flow(refuse_reserved(factor))
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
-        let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr
+        if let Expr::Cast {
+            expr: inner,
+            data_type: DataType::Bytea,
+            ..
+        } = expr
+            && let Expr::Value(ValueWithSpan { value, .. }) = inner.as_mut()
+            && let Some(text) = text_of(value)
+        {
+            return flow(bytea(&text).map(|hex| *value = Value::HexStringLiteral(hex)));
+        }
+        if matches!(expr, Expr::SimilarTo { .. }) {
+            // The engine would take the pattern for a regular expression.
+            let error = Error::unsupported("SIMILAR TO is not supported");
+            return flow(Err(
+                error.with_hint("Use LIKE, or a regular expression with ~.")
+            ));
+        }
+        let (Expr::Like {
+            pattern,
+            escape_char,
+            ..
+        }
+        | Expr::ILike {
+            pattern,
+            escape_char,
+            ..
+        }) = expr
         else {
             return ControlFlow::Continue(());
         };
@@ -67,24 +112,95 @@ fn flow(result: Result<()>) -> ControlFlow<Box<Error>> {
 
 /// `FETCH FIRST n ROWS ONLY` is the standard's `LIMIT n`; without a number it is one row.
 fn fetch_as_limit(query: &mut Query) -> Result<()> {
-    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    let Some(fetch) = query.fetch.take() else {
+        return Ok(());
+    };
     if fetch.with_ties || fetch.percent {
-        return Err(Error::unsupported("FETCH with PERCENT or WITH TIES is not supported"));
+        return Err(Error::unsupported(
+            "FETCH with PERCENT or WITH TIES is not supported",
+        ));
     }
     let rows = fetch
         .quantity
         .unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), false).with_empty_span()));
     match &mut query.limit_clause {
         None => {
-            query.limit_clause =
-                Some(LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: Vec::new() });
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(rows),
+                offset: None,
+                limit_by: Vec::new(),
+            });
         }
-        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(rows),
+        Some(LimitClause::LimitOffset {
+            limit: limit @ None,
+            ..
+        }) => *limit = Some(rows),
         Some(_) => {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, "multiple LIMIT clauses not allowed"));
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "multiple LIMIT clauses not allowed",
+            ));
         }
     }
     Ok(())
+}
+
+fn refuse_reserved(factor: &TableFactor) -> Result<()> {
+    let TableFactor::Table { name, .. } = factor else {
+        return Ok(());
+    };
+    match name.0.as_slice() {
+        [part] => match part.as_ident() {
+            Some(ident)
+                if ident.quote_style.is_none()
+                    && RESERVED.contains(&ident.value.to_lowercase().as_str()) =>
+            {
+                let message = format!("syntax error at or near \"{}\"", ident.value);
+                Err(Error::new(SqlState::SYNTAX_ERROR, message))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of a bytea literal as hexadecimal digits: PostgreSQL's `\x` form, or its older one, where a
+/// backslash stands before another or before three octal digits.
+fn bytea(text: &str) -> Result<String> {
+    let invalid = |message: String| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    if let Some(digits) = text.strip_prefix("\\x") {
+        let digits: String = digits
+            .chars()
+            .filter(|c| !c.is_ascii_whitespace())
+            .collect();
+        if let Some(wrong) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+            return Err(invalid(format!("invalid hexadecimal digit: \"{wrong}\"")));
+        }
+        if digits.len() % 2 == 1 {
+            return Err(invalid(
+                "invalid hexadecimal data: odd number of digits".to_owned(),
+            ));
+        }
+        return Ok(digits);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (byte, tail) = match (byte, tail) {
+            (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), tail)
+            }
+            (b'\\', _) => {
+                let message = "invalid input syntax for type bytea";
+                return Err(Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message));
+            }
+            plain => plain,
+        };
+        bytes.push(byte);
+        rest = tail;
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02X}")).collect())
 }
 
 /// What a table is known by in one FROM: an alias, or else its whole name.
@@ -95,25 +211,50 @@ struct Claim {
 
 fn claim_names(item: &TableWithJoins, names: &mut Vec<Claim>) -> Result<()> {
     claim_name(&item.relation, names)?;
-    item.joins.iter().try_for_each(|join| claim_name(&join.relation, names))
+    item.joins
+        .iter()
+        .try_for_each(|join| claim_name(&join.relation, names))
 }
 
 fn claim_name(factor: &TableFactor, names: &mut Vec<Claim>) -> Result<()> {
     let claim = match factor {
-        TableFactor::NestedJoin { table_with_joins, alias: None } => {
+        TableFactor::NestedJoin {
+            table_with_joins,
+            alias: None,
+        } => {
             return claim_names(table_with_joins, names);
         }
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. }
-        | TableFactor::Function { alias: Some(alias), .. }
-        | TableFactor::NestedJoin { alias: Some(alias), .. } => {
-            Claim { shown: folded(&alias.name), whole: None }
+        TableFactor::Table {
+            alias: Some(alias), ..
         }
-        TableFactor::Table { name, args: None, .. } => {
-            let parts: Vec<String> =
-                name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-            let Some(shown) = parts.last().cloned() else { return Ok(()) };
-            Claim { shown, whole: Some(parts.join(".")) }
+        | TableFactor::Derived {
+            alias: Some(alias), ..
+        }
+        | TableFactor::Function {
+            alias: Some(alias), ..
+        }
+        | TableFactor::NestedJoin {
+            alias: Some(alias), ..
+        } => Claim {
+            shown: folded(&alias.name),
+            whole: None,
+        },
+        TableFactor::Table {
+            name, args: None, ..
+        } => {
+            let parts: Vec<String> = name
+                .0
+                .iter()
+                .filter_map(|part| part.as_ident())
+                .map(folded)
+                .collect();
+            let Some(shown) = parts.last().cloned() else {
+                return Ok(());
+            };
+            Claim {
+                shown,
+                whole: Some(parts.join(".")),
+            }
         }
         _ => return Ok(()),
     };
@@ -139,8 +280,18 @@ fn folded(ident: &Ident) -> String {
 
 /// `generate_series(1, 3) AS n` is a table `n` of one column `n`.
 fn name_the_column(factor: &mut TableFactor) {
-    let TableFactor::Table { name, alias, args: Some(_), .. } = factor else { return };
-    let Some(function) = name.0.last().and_then(|part| part.as_ident()).map(folded) else { return };
+    let TableFactor::Table {
+        name,
+        alias,
+        args: Some(_),
+        ..
+    } = factor
+    else {
+        return;
+    };
+    let Some(function) = name.0.last().and_then(|part| part.as_ident()).map(folded) else {
+        return;
+    };
     if !SINGLE_COLUMN_FUNCTIONS.contains(&function.as_str()) {
         return;
     }
@@ -151,13 +302,18 @@ fn name_the_column(factor: &mut TableFactor) {
         at: None,
     });
     if alias.columns.is_empty() {
-        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+        alias.columns.push(TableAliasColumnDef {
+            name: alias.name.clone(),
+            data_type: None,
+        });
     }
 }
 
 /// The engine escapes with a backslash only: another escape is put into the pattern.
 fn escape_with_backslash(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) -> Result<()> {
-    let Some(character) = escape else { return Ok(()) };
+    let Some(character) = escape else {
+        return Ok(());
+    };
     let Some(character) = text_of(&character.value) else {
         return Err(Error::unsupported("ESCAPE takes a text constant"));
     };
@@ -175,10 +331,14 @@ fn escape_with_backslash(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>)
         }
     };
     let Expr::Value(ValueWithSpan { value, .. }) = pattern else {
-        return Err(Error::unsupported("LIKE with ESCAPE takes a constant pattern"));
+        return Err(Error::unsupported(
+            "LIKE with ESCAPE takes a constant pattern",
+        ));
     };
     let Some(text) = text_of(value) else {
-        return Err(Error::unsupported("LIKE with ESCAPE takes a constant pattern"));
+        return Err(Error::unsupported(
+            "LIKE with ESCAPE takes a constant pattern",
+        ));
     };
     *value = Value::SingleQuotedString(with_backslashes(&text, escape_character)?);
     *escape = None;
@@ -240,8 +400,14 @@ mod tests {
 
     #[test]
     fn fetch_is_a_limit() {
-        check("SELECT a FROM t FETCH FIRST 2 ROWS ONLY", "SELECT a FROM t LIMIT 2");
-        check("SELECT a FROM t OFFSET 1 FETCH NEXT ROW ONLY", "SELECT a FROM t LIMIT 1 OFFSET 1");
+        check(
+            "SELECT a FROM t FETCH FIRST 2 ROWS ONLY",
+            "SELECT a FROM t LIMIT 2",
+        );
+        check(
+            "SELECT a FROM t OFFSET 1 FETCH NEXT ROW ONLY",
+            "SELECT a FROM t LIMIT 1 OFFSET 1",
+        );
         check(
             "SELECT a FROM t FETCH FIRST 2 ROWS WITH TIES",
             "0A000 FETCH with PERCENT or WITH TIES is not supported",
@@ -251,18 +417,54 @@ mod tests {
     #[test]
     fn escapes_become_backslashes() {
         check("SELECT a LIKE 'x!%y%' ESCAPE '!'", r"SELECT a LIKE 'x\%y%'");
-        check(r"SELECT a LIKE 'x\y!!!z' ESCAPE '!'", r"SELECT a LIKE 'x\\y!z'");
+        check(
+            r"SELECT a LIKE 'x\y!!!z' ESCAPE '!'",
+            r"SELECT a LIKE 'x\\y!z'",
+        );
         check(r"SELECT a LIKE 'x\%' ESCAPE ''", r"SELECT a LIKE 'x\\%'");
         check(r"SELECT a LIKE 'x\%' ESCAPE '\'", r"SELECT a LIKE 'x\%'");
-        check("SELECT a LIKE 'x!' ESCAPE '!'", "22025 LIKE pattern must not end with escape character");
-        check("SELECT a LIKE b ESCAPE '!'", "0A000 LIKE with ESCAPE takes a constant pattern");
+        check(
+            "SELECT a LIKE 'x!' ESCAPE '!'",
+            "22025 LIKE pattern must not end with escape character",
+        );
+        check(
+            "SELECT a LIKE b ESCAPE '!'",
+            "0A000 LIKE with ESCAPE takes a constant pattern",
+        );
+    }
+
+    #[test]
+    fn bytea_literals_are_bytes() {
+        check(r"SELECT '\xDEad'::bytea", "SELECT X'DEad'::BYTEA");
+        check(r"SELECT 'a\\\001'::bytea", "SELECT X'615C01'::BYTEA");
+        check(
+            r"SELECT '\xz'::bytea",
+            "22023 invalid hexadecimal digit: \"z\"",
+        );
+    }
+
+    #[test]
+    fn a_reserved_word_is_no_table() {
+        check(
+            "SELECT FROM WHERE",
+            "42601 syntax error at or near \"WHERE\"",
+        );
     }
 
     #[test]
     fn two_tables_need_two_names() {
-        check("SELECT 1 FROM a x, b x", "42712 table name \"x\" specified more than once");
-        check("SELECT 1 FROM a JOIN s.a ON true", "SELECT 1 FROM a JOIN s.a ON true");
-        check("SELECT 1 FROM t, (SELECT 1 FROM t) u", "SELECT 1 FROM t, (SELECT 1 FROM t) u");
+        check(
+            "SELECT 1 FROM a x, b x",
+            "42712 table name \"x\" specified more than once",
+        );
+        check(
+            "SELECT 1 FROM a JOIN s.a ON true",
+            "SELECT 1 FROM a JOIN s.a ON true",
+        );
+        check(
+            "SELECT 1 FROM t, (SELECT 1 FROM t) u",
+            "SELECT 1 FROM t, (SELECT 1 FROM t) u",
+        );
     }
 
     #[test]
@@ -271,6 +473,9 @@ mod tests {
             "SELECT * FROM generate_series(1, 3)",
             "SELECT * FROM generate_series(1, 3) AS generate_series (generate_series)",
         );
-        check("SELECT * FROM generate_series(1, 3) AS n", "SELECT * FROM generate_series(1, 3) AS n (n)");
+        check(
+            "SELECT * FROM generate_series(1, 3) AS n",
+            "SELECT * FROM generate_series(1, 3) AS n (n)",
+        );
     }
 }

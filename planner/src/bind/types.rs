@@ -25,11 +25,21 @@ impl TypePlanner for PgTypePlanner {
             }
             SqlType::Numeric(datafusion::sql::sqlparser::ast::ExactNumberInfo::None)
             | SqlType::Decimal(datafusion::sql::sqlparser::ast::ExactNumberInfo::None) => {
-                Some(tagged("", DataType::Decimal256(NUMERIC_PRECISION, NUMERIC_SCALE), true, "numeric"))
+                Some(tagged(
+                    "",
+                    DataType::Decimal256(NUMERIC_PRECISION, NUMERIC_SCALE),
+                    true,
+                    "numeric",
+                ))
             }
             SqlType::Custom(name, modifiers) if modifiers.is_empty() => {
                 // `pg_catalog.int4` is `int4`.
-                match name.0.last().and_then(|part| part.as_ident()).map(|i| i.value.to_lowercase()) {
+                match name
+                    .0
+                    .last()
+                    .and_then(|part| part.as_ident())
+                    .map(|i| i.value.to_lowercase())
+                {
                     Some(name) => custom(&name),
                     None => None,
                 }
@@ -55,7 +65,9 @@ fn custom(name: &str) -> Option<Field> {
         "float8" => Field::new("", DataType::Float64, true),
         "text" | "varchar" | "bpchar" => Field::new("", DataType::Utf8View, true),
         "name" => tagged("", DataType::Utf8View, true, "name"),
-        "citext" | "inet" | "cidr" | "macaddr" | "xml" => tagged("", DataType::Utf8View, true, name),
+        "citext" | "inet" | "cidr" | "macaddr" | "xml" => {
+            tagged("", DataType::Utf8View, true, name)
+        }
         _ => return None,
     })
 }

@@ -24,7 +24,12 @@ pub(super) struct Description {
 
 impl Description {
     fn new(name: impl Into<String>) -> Self {
-        Description { name: name.into(), details: Vec::new(), notes: Vec::new(), is_scan: false }
+        Description {
+            name: name.into(),
+            details: Vec::new(),
+            notes: Vec::new(),
+            is_scan: false,
+        }
     }
 
     fn with(mut self, key: &str, value: impl Into<String>) -> Self {
@@ -40,7 +45,11 @@ impl Description {
 pub(super) fn is_plumbing(plan: &dyn ExecutionPlan) -> bool {
     matches!(
         plan.name(),
-        "CooperativeExec" | "CoalesceBatchesExec" | "BroadcastExec" | "BufferExec" | "MetricsWrapperExec"
+        "CooperativeExec"
+            | "CoalesceBatchesExec"
+            | "BroadcastExec"
+            | "BufferExec"
+            | "MetricsWrapperExec"
     )
 }
 
@@ -73,9 +82,15 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
         return Description::new("Filter").with("Filter", expression(filter.predicate().as_ref()));
     }
     if let Some(sort) = plan.downcast_ref::<SortExec>() {
-        let name = if sort.fetch().is_some() { "Top-N Sort" } else { "Sort" };
+        let name = if sort.fetch().is_some() {
+            "Top-N Sort"
+        } else {
+            "Sort"
+        };
         let limit = sort.fetch().map(|n| n.to_string()).unwrap_or_default();
-        return Description::new(name).with("Sort Key", ordering(sort.expr())).with("Limit", limit);
+        return Description::new(name)
+            .with("Sort Key", ordering(sort.expr()))
+            .with("Limit", limit);
     }
     if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
         return Description::new("Gather Merge").with("Sort Key", ordering(merge.expr()));
@@ -86,7 +101,11 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
             .iter()
             .map(|p| {
                 let text = expression(p.expr.as_ref());
-                if text == p.alias { text } else { format!("{text} AS {}", p.alias) }
+                if text == p.alias {
+                    text
+                } else {
+                    format!("{text} AS {}", p.alias)
+                }
             })
             .collect();
         return Description::new("Projection").with("Output", output.join(", "));
@@ -95,7 +114,10 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
         return match repartition.partitioning() {
             Partitioning::Hash(keys, partitions) => {
                 let keys: Vec<String> = keys.iter().map(|k| expression(k.as_ref())).collect();
-                Description::new(format!("Repartition HASH [{}] into {partitions}", keys.join(", ")))
+                Description::new(format!(
+                    "Repartition HASH [{}] into {partitions}",
+                    keys.join(", ")
+                ))
             }
             other => Description::new(format!("Repartition into {}", other.partition_count())),
         };
@@ -122,8 +144,10 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
 
 fn describe_scan(scan: &ConnectorScanExec) -> Description {
     let target = scan.target();
-    let name =
-        format!("Scan on {}.{}.{}", target.handle.catalog, target.schema_name, target.table_name);
+    let name = format!(
+        "Scan on {}.{}.{}",
+        target.handle.catalog, target.schema_name, target.table_name
+    );
     let columns: Vec<&str> = scan
         .projection()
         .iter()
@@ -167,10 +191,22 @@ fn describe_aggregate(aggregate: &AggregateExec) -> Description {
         AggregateMode::Final | AggregateMode::FinalPartitioned => "Finalize ",
         AggregateMode::Single | AggregateMode::SinglePartitioned => "",
     };
-    let keys: Vec<String> =
-        aggregate.group_expr().expr().iter().map(|(e, _)| expression(e.as_ref())).collect();
-    let kind = if keys.is_empty() { "Aggregate" } else { "HashAggregate" };
-    let output: Vec<String> = aggregate.aggr_expr().iter().map(|a| aggregate_name(a.name())).collect();
+    let keys: Vec<String> = aggregate
+        .group_expr()
+        .expr()
+        .iter()
+        .map(|(e, _)| expression(e.as_ref()))
+        .collect();
+    let kind = if keys.is_empty() {
+        "Aggregate"
+    } else {
+        "HashAggregate"
+    };
+    let output: Vec<String> = aggregate
+        .aggr_expr()
+        .iter()
+        .map(|a| aggregate_name(a.name()))
+        .collect();
     Description::new(format!("{step}{kind}"))
         .with("Group Key", keys.join(", "))
         .with("Aggregates", output.join(", "))
@@ -178,7 +214,8 @@ fn describe_aggregate(aggregate: &AggregateExec) -> Description {
 
 /// `count(Int64(1))` is the engine's spelling of `count(*)`.
 fn aggregate_name(name: &str) -> String {
-    name.replace("count(Int64(1))", "count(*)").replace("Int64(", "(")
+    name.replace("count(Int64(1))", "count(*)")
+        .replace("Int64(", "(")
 }
 
 /// Sort keys as PostgreSQL prints them: what is the default is left out.
@@ -191,7 +228,11 @@ fn ordering(keys: &LexOrdering) -> String {
                 text.push_str(" DESC");
             }
             if key.options.nulls_first != key.options.descending {
-                text.push_str(if key.options.nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+                text.push_str(if key.options.nulls_first {
+                    " NULLS FIRST"
+                } else {
+                    " NULLS LAST"
+                });
             }
             text
         })
@@ -228,7 +269,9 @@ fn one_line(plan: &dyn ExecutionPlan) -> String {
         }
     }
     let text = Line(plan).to_string();
-    text.split_once(':').map(|(_, rest)| rest.trim().to_owned()).unwrap_or_default()
+    text.split_once(':')
+        .map(|(_, rest)| rest.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Bytes of a row as PostgreSQL would guess them.
@@ -236,9 +279,13 @@ pub(super) fn row_width(schema: &Schema) -> usize {
     schema
         .fields()
         .iter()
-        .map(|f| f.data_type().primitive_width().unwrap_or(match f.data_type() {
-            DataType::Boolean => 1,
-            _ => 32,
-        }))
+        .map(|f| {
+            f.data_type()
+                .primitive_width()
+                .unwrap_or(match f.data_type() {
+                    DataType::Boolean => 1,
+                    _ => 32,
+                })
+        })
         .sum()
 }

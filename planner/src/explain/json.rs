@@ -10,10 +10,19 @@ use crate::physical::PhysicalStatement;
 fn document(statement: &PhysicalStatement, root: &Node, figures: Option<RunFigures>) -> Value {
     let mut top = Map::new();
     top.insert("Plan".into(), plan(root));
-    top.insert("Placement".into(), json!(placement_line(&statement.placement)));
+    top.insert(
+        "Placement".into(),
+        json!(placement_line(&statement.placement)),
+    );
     if let Some(figures) = figures {
-        top.insert("Planning Time".into(), json!(figures.planning.as_secs_f64() * 1e3));
-        top.insert("Execution Time".into(), json!(figures.execution.as_secs_f64() * 1e3));
+        top.insert(
+            "Planning Time".into(),
+            json!(figures.planning.as_secs_f64() * 1e3),
+        );
+        top.insert(
+            "Execution Time".into(),
+            json!(figures.execution.as_secs_f64() * 1e3),
+        );
     }
     json!([top])
 }
@@ -48,7 +57,10 @@ fn plan(node: &Node) -> Value {
         }
     }
     if !node.children.is_empty() {
-        map.insert("Plans".into(), Value::Array(node.children.iter().map(plan).collect()));
+        map.insert(
+            "Plans".into(),
+            Value::Array(node.children.iter().map(plan).collect()),
+        );
     }
     Value::Object(map)
 }

@@ -69,7 +69,14 @@ pub struct ExplainOptions {
 impl ExplainOptions {
     /// The options and the explained statement, where `statement` is an EXPLAIN.
     pub(crate) fn of(statement: &Statement) -> Result<Option<(ExplainOptions, Statement)>> {
-        let Statement::Explain { analyze, verbose, statement, options, .. } = statement else {
+        let Statement::Explain {
+            analyze,
+            verbose,
+            statement,
+            options,
+            ..
+        } = statement
+        else {
             return Ok(None);
         };
         let mut parsed = ExplainOptions {
@@ -88,8 +95,17 @@ impl ExplainOptions {
 
     fn set(&mut self, option: &UtilityOption) -> Result<()> {
         const NAMES: [&str; 11] = [
-            "analyze", "verbose", "costs", "timing", "type", "format", "buffers", "settings", "wal",
-            "summary", "generic_plan",
+            "analyze",
+            "verbose",
+            "costs",
+            "timing",
+            "type",
+            "format",
+            "buffers",
+            "settings",
+            "wal",
+            "summary",
+            "generic_plan",
         ];
         let name = option.name.value.to_lowercase();
         let value = option.arg.as_ref().map(argument).unwrap_or_default();
@@ -107,7 +123,13 @@ impl ExplainOptions {
                     "logical" => ExplainType::Logical,
                     "distributed" => ExplainType::Distributed,
                     "physical" => ExplainType::Physical,
-                    _ => return Err(unknown_value(&name, &value, "LOGICAL, DISTRIBUTED or PHYSICAL")),
+                    _ => {
+                        return Err(unknown_value(
+                            &name,
+                            &value,
+                            "LOGICAL, DISTRIBUTED or PHYSICAL",
+                        ));
+                    }
                 }
             }
             "format" => {
@@ -159,7 +181,10 @@ fn boolean(name: &str, value: &str) -> Result<bool> {
     match value {
         "" | "on" | "true" | "1" => Ok(true),
         "off" | "false" | "0" => Ok(false),
-        _ => Err(Error::new(SqlState::SYNTAX_ERROR, format!("{name} requires a Boolean value"))),
+        _ => Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            format!("{name} requires a Boolean value"),
+        )),
     }
 }
 
@@ -189,9 +214,13 @@ pub async fn explain(
     figures: Option<RunFigures>,
 ) -> Result<RecordBatch> {
     let lines = match options.kind {
-        ExplainType::Logical => {
-            statement.logical.display_indent().to_string().lines().map(str::to_owned).collect()
-        }
+        ExplainType::Logical => statement
+            .logical
+            .display_indent()
+            .to_string()
+            .lines()
+            .map(str::to_owned)
+            .collect(),
         ExplainType::Physical | ExplainType::Distributed => {
             let plan = with_metrics(statement.plan.clone(), figures.is_some()).await?;
             let root = tree::of(&plan, figures.is_some())?;
@@ -208,10 +237,7 @@ pub async fn explain(
 }
 
 /// The plan with the figures of its workers on it.
-async fn with_metrics(
-    plan: Arc<dyn ExecutionPlan>,
-    ran: bool,
-) -> Result<Arc<dyn ExecutionPlan>> {
+async fn with_metrics(plan: Arc<dyn ExecutionPlan>, ran: bool) -> Result<Arc<dyn ExecutionPlan>> {
     if !ran {
         return Ok(plan);
     }

@@ -19,8 +19,14 @@ pub(super) fn print(
     }
     lines.push(placement_line(&statement.placement));
     if let Some(figures) = figures {
-        lines.push(format!("Planning Time: {:.3} ms", figures.planning.as_secs_f64() * 1e3));
-        lines.push(format!("Execution Time: {:.3} ms", figures.execution.as_secs_f64() * 1e3));
+        lines.push(format!(
+            "Planning Time: {:.3} ms",
+            figures.planning.as_secs_f64() * 1e3
+        ));
+        lines.push(format!(
+            "Execution Time: {:.3} ms",
+            figures.execution.as_secs_f64() * 1e3
+        ));
     }
     lines
 }
@@ -28,7 +34,11 @@ pub(super) fn print(
 fn heading(options: &ExplainOptions, node: &Node) -> String {
     let mut line = match &node.exchange {
         Some((exchange, stage, tasks)) => {
-            format!("Exchange {} from fragment {stage} ({})", exchange.label(), counted(*tasks))
+            format!(
+                "Exchange {} from fragment {stage} ({})",
+                exchange.label(),
+                counted(*tasks)
+            )
         }
         None => node.name.clone(),
     };
@@ -65,18 +75,30 @@ fn facts(options: &ExplainOptions, node: &Node) -> Vec<String> {
         .collect();
     lines.extend(node.notes.iter().cloned());
     if let Some(actual) = &node.actual {
-        lines.extend(actual.extras.iter().map(|(name, value)| format!("{}: {value}", capitalized(name))));
+        lines.extend(
+            actual
+                .extras
+                .iter()
+                .map(|(name, value)| format!("{}: {value}", capitalized(name))),
+        );
     }
     lines
 }
 
 fn counted(tasks: usize) -> String {
-    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") }
+    if tasks == 1 {
+        "1 task".to_owned()
+    } else {
+        format!("{tasks} tasks")
+    }
 }
 
 fn capitalized(name: &str) -> String {
     let mut chars = name.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 fn print_node(
@@ -89,10 +111,17 @@ fn print_node(
     // PostgreSQL: the first node stands at the margin, each child six columns further with an arrow.
     let (arrow, indent) = match depth {
         0 => (String::new(), "  ".to_owned()),
-        d => (format!("{}->  ", " ".repeat(6 * d - 4)), " ".repeat(6 * d + 2)),
+        d => (
+            format!("{}->  ", " ".repeat(6 * d - 4)),
+            " ".repeat(6 * d + 2),
+        ),
     };
     lines.push(format!("{arrow}{}", heading(options, node)));
-    lines.extend(facts(options, node).into_iter().map(|fact| format!("{indent}{fact}")));
+    lines.extend(
+        facts(options, node)
+            .into_iter()
+            .map(|fact| format!("{indent}{fact}")),
+    );
     if node.exchange.is_some() && !across {
         return;
     }
@@ -110,9 +139,15 @@ fn fragments(options: &ExplainOptions, root: &Node, lines: &mut Vec<String>) {
     while !below.is_empty() {
         let mut next = Vec::new();
         for node in below {
-            let Some((exchange, stage, tasks)) = &node.exchange else { continue };
+            let Some((exchange, stage, tasks)) = &node.exchange else {
+                continue;
+            };
             for child in &node.children {
-                let source = if reads_sources(child) { "SOURCE" } else { "INTERMEDIATE" };
+                let source = if reads_sources(child) {
+                    "SOURCE"
+                } else {
+                    "INTERMEDIATE"
+                };
                 lines.push(format!(
                     "Fragment {stage} [{source}, {}] output: {}",
                     counted(*tasks),

@@ -78,7 +78,9 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
     if let Some(leaf) = plan.downcast_ref::<DistributedLeafExec>() {
         let metrics = plan.metrics();
         let mut shown = node(leaf.original(), false)?;
-        shown.details.push(("Tasks".into(), leaf.variants().len().to_string()));
+        shown
+            .details
+            .push(("Tasks".into(), leaf.variants().len().to_string()));
         if analyzed {
             shown.actual = metrics.as_ref().map(actual);
         }
@@ -86,34 +88,65 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
     }
     let exchange = exchange(plan)?;
     let children: Vec<Arc<dyn ExecutionPlan>> = match plan.as_network_boundary() {
-        Some(boundary) => boundary.input_stage().local_plan().cloned().into_iter().collect(),
+        Some(boundary) => boundary
+            .input_stage()
+            .local_plan()
+            .cloned()
+            .into_iter()
+            .collect(),
         None => plan.children().into_iter().cloned().collect(),
     };
     // The producer's own repartitioning is the exchange, said once.
-    let children = children.iter().map(|child| match (&exchange, child.downcast_ref::<RepartitionExec>()) {
-        (Some(_), Some(repartition)) => repartition.input().clone(),
-        _ => child.clone(),
-    });
-    let mut children =
-        children.map(|child| node(&child, analyzed)).collect::<Result<Vec<_>>>()?;
+    let children =
+        children.iter().map(
+            |child| match (&exchange, child.downcast_ref::<RepartitionExec>()) {
+                (Some(_), Some(repartition)) => repartition.input().clone(),
+                _ => child.clone(),
+            },
+        );
+    let mut children = children
+        .map(|child| node(&child, analyzed))
+        .collect::<Result<Vec<_>>>()?;
     if exchange.is_none() && describe::is_plumbing(plan.as_ref()) && children.len() == 1 {
         // Nodes that only regroup batches tell a reader nothing.
         return Ok(children.remove(0));
     }
-    let Description { name, details, notes, is_scan } = describe::describe(plan.as_ref());
+    let Description {
+        name,
+        details,
+        notes,
+        is_scan,
+    } = describe::describe(plan.as_ref());
     let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
     let rows = match statistics.map(|s| s.num_rows) {
         Ok(Precision::Exact(rows) | Precision::Inexact(rows)) => Some(rows),
         _ => children.first().and_then(|c| c.rows),
     };
     let cost = rows.unwrap_or(0) as f64 * 0.01 + children.iter().map(|c| c.cost).sum::<f64>();
-    let actual = analyzed.then(|| plan.metrics()).flatten().as_ref().map(actual);
+    let actual = analyzed
+        .then(|| plan.metrics())
+        .flatten()
+        .as_ref()
+        .map(actual);
     let width = describe::row_width(&plan.schema());
-    Ok(Node { name, details, notes, rows, width, cost, actual, exchange, is_scan, children })
+    Ok(Node {
+        name,
+        details,
+        notes,
+        rows,
+        width,
+        cost,
+        actual,
+        exchange,
+        is_scan,
+        children,
+    })
 }
 
 fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, usize)>> {
-    let Some(boundary) = plan.as_network_boundary() else { return Ok(None) };
+    let Some(boundary) = plan.as_network_boundary() else {
+        return Ok(None);
+    };
     let stage = boundary.input_stage();
     let kind = if plan.is::<NetworkBroadcastExec>() {
         Exchange::Broadcast
@@ -122,13 +155,17 @@ fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, us
     } else if plan.is::<NetworkShuffleExec>() {
         let head = boundary.producer_head(1).map_err(engine_error)?;
         let partitioning = match head {
-            ProducerHead::RepartitionExec { partitioning: MaybeEncoded::Decoded(keys) } => Some(keys),
+            ProducerHead::RepartitionExec {
+                partitioning: MaybeEncoded::Decoded(keys),
+            } => Some(keys),
             _ => None,
         };
         match partitioning.as_ref().unwrap_or(plan.output_partitioning()) {
-            Partitioning::Hash(keys, _) => {
-                Exchange::Hash(keys.iter().map(|k| describe::expression(k.as_ref())).collect())
-            }
+            Partitioning::Hash(keys, _) => Exchange::Hash(
+                keys.iter()
+                    .map(|k| describe::expression(k.as_ref()))
+                    .collect(),
+            ),
             _ => Exchange::RoundRobin,
         }
     } else {

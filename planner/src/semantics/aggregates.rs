@@ -47,7 +47,14 @@ impl ExprPlanner for PgExprPlanner {
             WindowFunctionDefinition::AggregateUDF(f) if f.name() == "avg"
         );
         if let Some(data_type) = numbering(&raw.func_def) {
-            let RawWindowExpr { func_def, args, partition_by, order_by, window_frame, .. } = raw;
+            let RawWindowExpr {
+                func_def,
+                args,
+                partition_by,
+                order_by,
+                window_frame,
+                ..
+            } = raw;
             let (filter, null_treatment, distinct) = (raw.filter, raw.null_treatment, raw.distinct);
             let number = Expr::WindowFunction(Box::new(WindowFunction {
                 fun: func_def,

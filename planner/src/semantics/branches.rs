@@ -12,9 +12,19 @@ use super::types::{as_decimal, cast_to, decimal, digits_of, is_decimal, is_text,
 /// Branches of several numeric types get the widest; untyped literals take the others' type.
 pub(super) fn case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let types: Vec<Option<DataType>> = results(&case).map(|expr| type_of(expr, schema)).collect();
-    let texts: Vec<bool> = results(&case).map(|expr| literals::text(expr).is_some()).collect();
-    let typed = || types.iter().zip(&texts).filter(|(_, text)| !**text).filter_map(|(t, _)| t.as_ref());
-    let Some(first) = typed().next().cloned() else { return Ok(Transformed::no(Expr::Case(case))) };
+    let texts: Vec<bool> = results(&case)
+        .map(|expr| literals::text(expr).is_some())
+        .collect();
+    let typed = || {
+        types
+            .iter()
+            .zip(&texts)
+            .filter(|(_, text)| !**text)
+            .filter_map(|(t, _)| t.as_ref())
+    };
+    let Some(first) = typed().next().cloned() else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
     let mixed = typed().any(|t| *t != first);
     let literal = texts.contains(&true) && !is_text(&first);
     if !mixed && !literal {
@@ -29,7 +39,9 @@ pub(super) fn case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr
         first
     };
     let convert = |expr: &mut Box<Expr>| -> Result<()> {
-        let Some(data_type) = type_of(expr, schema) else { return Ok(()) };
+        let Some(data_type) = type_of(expr, schema) else {
+            return Ok(());
+        };
         let taken = std::mem::take(expr.as_mut());
         **expr = if literals::text(&taken).is_some() && !is_text(&target) {
             literals::typed_as(taken, &target)?.data
@@ -55,7 +67,11 @@ fn results(case: &Case) -> impl Iterator<Item = &Expr> {
 }
 
 fn cast_unless((expr, data_type): (Expr, DataType), target: &DataType) -> Expr {
-    if &data_type == target { expr } else { cast_to(expr, target.clone()) }
+    if &data_type == target {
+        expr
+    } else {
+        cast_to(expr, target.clone())
+    }
 }
 
 /// The numeric type that holds all of them: floats win over numerics, numerics over integers.

@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::functions::unicode::expr_fn::left;
 use datafusion::logical_expr::{Cast, Expr, lit};
 use sluice_catalogs::functions::arithmetic::parse_literal;
-use sluice_spi::types::pg_type;
+use sluice_spi::types::{NUMERIC_PRECISION, pg_type};
 
 use super::literals::{self, microseconds};
 use super::types::{call, cast_to, digits_of, field_of, is_decimal, is_text};
@@ -40,7 +40,8 @@ pub(super) fn cast(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         return Ok(Transformed::yes(Expr::Literal(value?, None)));
     }
     let name = match (&to, from.data_type()) {
-        (DataType::Int16 | DataType::Int32 | DataType::Int64, f) if needs_check(f, &to) => match to {
+        (DataType::Int16 | DataType::Int32 | DataType::Int64, f) if needs_check(f, &to) => match to
+        {
             DataType::Int16 => "cast_int2",
             DataType::Int32 => "cast_int4",
             _ => "cast_int8",
@@ -86,7 +87,10 @@ fn to_numeric(expr: Expr, from: &FieldRef, to: &FieldRef) -> Result<Transformed<
             return Ok(Transformed::yes(expr));
         }
         if let Some((precision, _)) = digits_of(from.data_type()) {
-            return Ok(Transformed::yes(cast_to(expr, DataType::Decimal128(precision as u8, 0))));
+            return Ok(Transformed::yes(cast_to(
+                expr,
+                DataType::Decimal128(precision as u8, 0),
+            )));
         }
     } else if let (Some((p1, s1)), Some((p2, s2))) =
         (digits_of(from.data_type()), digits_of(to.data_type()))
@@ -100,7 +104,20 @@ fn to_numeric(expr: Expr, from: &FieldRef, to: &FieldRef) -> Result<Transformed<
     if !known {
         return Ok(Transformed::no(rebuilt(expr, to)));
     }
-    Ok(Transformed::yes(call("cast_numeric", vec![expr, lit(args.0), lit(args.1)])?))
+    Ok(Transformed::yes(call(
+        "cast_numeric",
+        vec![expr, lit(args.0), lit(args.1)],
+    )?))
+}
+
+/// The function that prints a value of that type.
+pub(super) fn printer(field: &FieldRef) -> &'static str {
+    let free = pg_type(field) == Some("numeric")
+        || matches!(
+            field.data_type(),
+            DataType::Decimal256(NUMERIC_PRECISION, _)
+        );
+    if free { "text_of_numeric" } else { "text_of" }
 }
 
 fn rebuilt(expr: Expr, to: &FieldRef) -> Expr {
@@ -115,7 +132,7 @@ fn to_text(expr: Expr, from: &FieldRef, to: &FieldRef) -> Transformed<Expr> {
     };
     let mut moved = false;
     let mut expr = expr;
-    if printed && let Ok(text) = call("text_of", vec![expr.clone()]) {
+    if printed && let Ok(text) = call(printer(from), vec![expr.clone()]) {
         expr = text;
         moved = true;
     }

@@ -6,7 +6,6 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
-use sluice_spi::Error;
 
 use super::literals::as_float;
 use super::types::{call as arithmetic, cast_to, type_of};
@@ -26,12 +25,6 @@ pub(super) fn call(call: ScalarFunction, schema: &DFSchema) -> Result<Transforme
                 let value = as_float(args.into_iter().next().unwrap_or_default())?;
                 return Ok(Transformed::yes(arithmetic("float_round", vec![value])?));
             }
-        }
-        // The engine reads templates as strftime does, and would print PostgreSQL's as they are.
-        ("to_char", _) => {
-            return Err(Error::unsupported("to_char is not supported")
-                .with_hint("Use extract() or date_trunc(), or cast to text.")
-                .into());
         }
         _ => {}
     }

@@ -49,10 +49,9 @@ pub(super) fn widen(args: &mut [Expr]) -> bool {
 /// The text of a quoted literal.
 pub(super) fn text(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Literal(
-            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)),
-            None,
-        ) => Some(text),
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), None) => {
+            Some(text)
+        }
         _ => None,
     }
 }
@@ -60,7 +59,11 @@ pub(super) fn text(expr: &Expr) -> Option<&str> {
 /// The literal as a value of `other`'s type, where it is an untyped one that has to be.
 pub(super) fn typed_as(expr: Expr, other: &DataType) -> Result<Transformed<Expr>> {
     if let Some(text) = text(&expr) {
-        let target = if is_decimal(other) { free_decimal(text) } else { other.clone() };
+        let target = if is_decimal(other) {
+            free_decimal(text)
+        } else {
+            other.clone()
+        };
         if let Some(value) = parse_literal(text, &target, false) {
             return Ok(Transformed::yes(Expr::Literal(value?, None)));
         }
@@ -71,7 +74,10 @@ pub(super) fn typed_as(expr: Expr, other: &DataType) -> Result<Transformed<Expr>
         && micros.rem_euclid(DAY_MICROS) == 0
         && let Ok(days) = i32::try_from(micros.div_euclid(DAY_MICROS))
     {
-        return Ok(Transformed::yes(Expr::Literal(ScalarValue::Date32(Some(days)), None)));
+        return Ok(Transformed::yes(Expr::Literal(
+            ScalarValue::Date32(Some(days)),
+            None,
+        )));
     }
     Ok(Transformed::no(expr))
 }
@@ -79,7 +85,11 @@ pub(super) fn typed_as(expr: Expr, other: &DataType) -> Result<Transformed<Expr>
 /// A decimal type that holds a literal's digits unrounded.
 fn free_decimal(text: &str) -> DataType {
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count().min(38);
+    let digits = fraction
+        .bytes()
+        .take_while(u8::is_ascii_digit)
+        .count()
+        .min(38);
     DataType::Decimal256(76, digits as i8)
 }
 

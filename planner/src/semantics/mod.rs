@@ -60,14 +60,23 @@ impl Pass {
         let mut recursive = false;
         plan.apply_with_subqueries(|node| {
             recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
-            Ok(if recursive { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            Ok(if recursive {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
         })?;
         // The working table of a recursive query was typed when it was bound.
-        Ok(Pass { narrow: !recursive && !writes, changed: Cell::new(false) })
+        Ok(Pass {
+            narrow: !recursive && !writes,
+            changed: Cell::new(false),
+        })
     }
 
     fn run(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(|node| self.node(node))?.data)
+        Ok(plan
+            .transform_up_with_subqueries(|node| self.node(node))?
+            .data)
     }
 
     fn node(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -119,7 +128,10 @@ impl Pass {
         }
         let transformed = mapped.transformed;
         let recomputed = self.recomputed(mapped.data)?;
-        Ok(Transformed::new_transformed(recomputed.data, transformed || recomputed.transformed))
+        Ok(Transformed::new_transformed(
+            recomputed.data,
+            transformed || recomputed.transformed,
+        ))
     }
 
     fn expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -146,7 +158,10 @@ impl Pass {
                         f.name() == "count" && literals::widen(&mut params.args)
                     }
                 };
-                Ok(Transformed::new_transformed(Expr::WindowFunction(window), moved))
+                Ok(Transformed::new_transformed(
+                    Expr::WindowFunction(window),
+                    moved,
+                ))
             }
             Expr::ScalarFunction(call) => functions::call(call, schema),
             other => Ok(Transformed::no(other)),
@@ -201,7 +216,10 @@ impl Pass {
             })
             .collect::<Result<Vec<_>>>()?;
         self.changed.set(true);
-        Ok(Transformed::yes(LogicalPlan::Values(Values { schema: Arc::new(schema), values: rows })))
+        Ok(Transformed::yes(LogicalPlan::Values(Values {
+            schema: Arc::new(schema),
+            values: rows,
+        })))
     }
 
     /// The inputs of a union get one type here rather than later, so that the types a client is told are
@@ -227,7 +245,9 @@ fn with_types_of(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
         .fields()
         .iter()
         .zip(schema.fields())
-        .fold(true, |all, (now, before)| all && now.data_type() == before.data_type());
+        .fold(true, |all, (now, before)| {
+            all && now.data_type() == before.data_type()
+        });
     if same {
         return Ok(plan);
     }

@@ -7,9 +7,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, lit};
 
+use super::casts::printer;
 use super::literals::{self, as_float, typed_as};
 use super::types::{
-    as_decimal, call, cast_to, digits_of, integer, is_decimal, is_text, type_of,
+    as_decimal, call, cast_to, digits_of, field_of, integer, is_decimal, is_text, type_of,
 };
 
 fn pair(left: Expr, op: Operator, right: Expr) -> Expr {
@@ -26,7 +27,7 @@ pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transforme
     };
     match op {
         Plus | Minus | Multiply | Divide | Modulo => arithmetic(left, &l, op, right, &r),
-        StringConcat => concat(left, &l, right, &r),
+        StringConcat => concat(left, &l, right, &r, schema),
         op if op.supports_propagation() || is_comparison(op) => comparison(left, &l, op, right, &r),
         op => Ok(Transformed::no(pair(left, op, right))),
     }
@@ -34,7 +35,12 @@ pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transforme
 
 /// Numeric arithmetic while it is being bound: the engine would refuse types that PostgreSQL's rules do not
 /// even make. `None` leaves the operator as it is.
-pub(super) fn early(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+pub(super) fn early(
+    left: &Expr,
+    op: Operator,
+    right: &Expr,
+    schema: &DFSchema,
+) -> Result<Option<Expr>> {
     let (Some(l), Some(r)) = (type_of(left, schema), type_of(right, schema)) else {
         return Ok(None);
     };
@@ -44,7 +50,10 @@ pub(super) fn early(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) 
     }
     // Where the engine finds a type, the pass decides: only then are literals as narrow as they are going to
     // be, and what is a numeric now may turn out to be a bigint.
-    if pair(left.clone(), op, right.clone()).to_field(schema).is_ok() {
+    if pair(left.clone(), op, right.clone())
+        .to_field(schema)
+        .is_ok()
+    {
         return Ok(None);
     }
     numerics(left.clone(), &l, op, right.clone(), &r).map(|t| Some(t.data))
@@ -52,7 +61,10 @@ pub(super) fn early(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) 
 
 fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+    matches!(
+        op,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+    )
 }
 
 fn is_integer(data_type: &DataType) -> bool {
@@ -70,7 +82,10 @@ fn arithmetic(
         return temporal(left, l, op, right, r);
     }
     // An untyped literal takes the other operand's type.
-    let (left, right) = match (literals::text(&left).is_some(), literals::text(&right).is_some()) {
+    let (left, right) = match (
+        literals::text(&left).is_some(),
+        literals::text(&right).is_some(),
+    ) {
         (true, false) if r.is_numeric() => (typed_as(left, r)?.data, right),
         (false, true) if l.is_numeric() => (left, typed_as(right, l)?.data),
         _ => (left, right),
@@ -121,7 +136,11 @@ fn floats(
     if op == Operator::Divide {
         let quotient = call("float_div", vec![wide(left, l)?, wide(right, r)?])?;
         let real = |expr| cast_to(expr, DataType::Float32);
-        return Ok(Transformed::yes(if both_real { real(quotient) } else { quotient }));
+        return Ok(Transformed::yes(if both_real {
+            real(quotient)
+        } else {
+            quotient
+        }));
     }
     if l == r {
         return Ok(Transformed::no(pair(left, op, right)));
@@ -183,9 +202,11 @@ fn temporal(
     use Operator::{Minus, Plus};
     let interval = |expr: Expr| cast_to(expr, Interval(IntervalUnit::MonthDayNano));
     let rewritten = match (l, op, r) {
-        (Date32, Minus, Date32) => {
-            pair(cast_to(left, DataType::Int32), Minus, cast_to(right, DataType::Int32))
-        }
+        (Date32, Minus, Date32) => pair(
+            cast_to(left, DataType::Int32),
+            Minus,
+            cast_to(right, DataType::Int32),
+        ),
         (Date32, Plus | Minus, days) if is_integer(days) => shifted(left, op, right, days)?,
         (days, Plus, Date32) if is_integer(days) => shifted(right, op, left, days)?,
         (Date32, Plus | Minus, Interval(_)) => folded(as_timestamp(left)?, op, right)?,
@@ -197,7 +218,11 @@ fn temporal(
         // An untyped literal beside a date is a date, beside a timestamp an interval or a timestamp.
         (Date32, Minus, text) if is_text(text) && literals::text(&right).is_some() => {
             let right = typed_as(right, &Date32)?.data;
-            pair(cast_to(left, DataType::Int32), Minus, cast_to(right, DataType::Int32))
+            pair(
+                cast_to(left, DataType::Int32),
+                Minus,
+                cast_to(right, DataType::Int32),
+            )
         }
         (Timestamp(..), Plus, text) if is_text(text) && literals::text(&right).is_some() => {
             pair(left, op, interval(right))
@@ -219,7 +244,11 @@ fn shifted(date: Expr, op: Operator, days: Expr, data_type: &DataType) -> Result
         DataType::Int64 => call("cast_int4", vec![days])?,
         _ => days,
     };
-    let name = if op == Operator::Plus { "int_add" } else { "int_sub" };
+    let name = if op == Operator::Plus {
+        "int_add"
+    } else {
+        "int_sub"
+    };
     let sum = call(name, vec![cast_to(date, DataType::Int32), days])?;
     Ok(cast_to(sum, DataType::Date32))
 }
@@ -345,9 +374,19 @@ fn typed_pair(left: Expr, l: &DataType, right: Expr, r: &DataType) -> Result<(Ex
 
 /// BETWEEN with its bounds typed.
 pub(super) fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Between { expr, negated, low, high } = between;
+    let Between {
+        expr,
+        negated,
+        low,
+        high,
+    } = between;
     let Some(data_type) = type_of(&expr, schema).filter(|t| !is_text(t)) else {
-        return Ok(Transformed::no(Expr::Between(Between { expr, negated, low, high })));
+        return Ok(Transformed::no(Expr::Between(Between {
+            expr,
+            negated,
+            low,
+            high,
+        })));
     };
     if data_type.is_floating() {
         // Two comparisons, where zeros are taken care of.
@@ -355,13 +394,22 @@ pub(super) fn between(between: Between, schema: &DFSchema) -> Result<Transformed
             binary(BinaryExpr::new(expr.clone(), op, bound), schema).map(|t| t.data)
         };
         let inside = bounds(Operator::GtEq, low)?.and(bounds(Operator::LtEq, high)?);
-        let result = if negated { Expr::Not(Box::new(inside)) } else { inside };
+        let result = if negated {
+            Expr::Not(Box::new(inside))
+        } else {
+            inside
+        };
         return Ok(Transformed::yes(result));
     }
     let low = typed_as(*low, &data_type)?;
     let high = typed_as(*high, &data_type)?;
     let moved = low.transformed || high.transformed;
-    let between = Between { expr, negated, low: Box::new(low.data), high: Box::new(high.data) };
+    let between = Between {
+        expr,
+        negated,
+        low: Box::new(low.data),
+        high: Box::new(high.data),
+    };
     Ok(Transformed::new_transformed(Expr::Between(between), moved))
 }
 
@@ -370,7 +418,11 @@ pub(super) fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Exp
     let Some(data_type) = type_of(&list.expr, schema).filter(|t| !is_text(t)) else {
         return Ok(Transformed::no(Expr::InList(list)));
     };
-    let InList { expr, list, negated } = list;
+    let InList {
+        expr,
+        list,
+        negated,
+    } = list;
     let mut moved = false;
     let list = list
         .into_iter()
@@ -380,17 +432,37 @@ pub(super) fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Exp
             Ok(item.data)
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Transformed::new_transformed(Expr::InList(InList { expr, list, negated }), moved))
+    Ok(Transformed::new_transformed(
+        Expr::InList(InList {
+            expr,
+            list,
+            negated,
+        }),
+        moved,
+    ))
 }
 
 /// `||` prints what is not text; arrays are left to the engine.
-fn concat(left: Expr, l: &DataType, right: Expr, r: &DataType) -> Result<Transformed<Expr>> {
+fn concat(
+    left: Expr,
+    l: &DataType,
+    right: Expr,
+    r: &DataType,
+    schema: &DFSchema,
+) -> Result<Transformed<Expr>> {
     if l.is_nested() || r.is_nested() || is_text(l) == is_text(r) {
         return Ok(Transformed::no(pair(left, Operator::StringConcat, right)));
     }
     let printed = |expr: Expr, data_type: &DataType| match data_type {
         t if is_text(t) => Ok(expr),
-        _ => call("text_of", vec![expr]),
+        _ => {
+            let name = field_of(&expr, schema).map_or("text_of", |field| printer(&field));
+            call(name, vec![expr])
+        }
     };
-    Ok(Transformed::yes(pair(printed(left, l)?, Operator::StringConcat, printed(right, r)?)))
+    Ok(Transformed::yes(pair(
+        printed(left, l)?,
+        Operator::StringConcat,
+        printed(right, r)?,
+    )))
 }

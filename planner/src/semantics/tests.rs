@@ -86,12 +86,18 @@ async fn run(planner: &Planner, expression: &str) -> Result<(String, String)> {
         .remove(0);
     let session = session();
     let bound = planner.bind(&session, &statement, &[]).await?;
-    let promised = bound.output.as_ref().map(|o| o.field(0).data_type().clone());
-    let StatementKind::Query(query) = &bound.kind else { panic!("not a query") };
+    let promised = bound
+        .output
+        .as_ref()
+        .map(|o| o.field(0).data_type().clone());
+    let StatementKind::Query(query) = &bound.kind else {
+        panic!("not a query")
+    };
     let query: &QueryPlan = query;
     let physical = planner.plan(&session, &bound, query, Vec::new()).await?;
-    let batches =
-        datafusion::physical_plan::collect(physical.plan, physical.context).await.map_err(engine_error)?;
+    let batches = datafusion::physical_plan::collect(physical.plan, physical.context)
+        .await
+        .map_err(engine_error)?;
     let row: &RecordBatch = batches
         .iter()
         .find(|b| b.num_rows() > 0)
@@ -106,7 +112,10 @@ async fn run(planner: &Planner, expression: &str) -> Result<(String, String)> {
         String::new()
     } else {
         let options = FormatOptions::default();
-        ArrayFormatter::try_new(column.as_ref(), &options).unwrap().value(0).to_string()
+        ArrayFormatter::try_new(column.as_ref(), &options)
+            .unwrap()
+            .value(0)
+            .to_string()
     };
     Ok((name, value))
 }
@@ -136,7 +145,11 @@ fn canonical(type_name: &str, value: &str) -> String {
     match type_name {
         "numeric" if value.contains('.') => {
             let value = value.trim_end_matches('0').trim_end_matches('.');
-            if value == "-0" { "0".to_owned() } else { value.to_owned() }
+            if value == "-0" {
+                "0".to_owned()
+            } else {
+                value.to_owned()
+            }
         }
         "double precision" | "real" => value
             .to_lowercase()
@@ -150,7 +163,9 @@ fn canonical(type_name: &str, value: &str) -> String {
                 false => value,
             }
         }
-        name if name.ends_with("[]") => value.replace('[', "{").replace(']', "}").replace(", ", ","),
+        name if name.ends_with("[]") => {
+            value.replace('[', "{").replace(']', "}").replace(", ", ",")
+        }
         _ => value.to_owned(),
     }
 }
@@ -162,7 +177,10 @@ async fn expressions_mean_what_postgresql_means() {
         Arc::new(Catalogs::default()),
         Arc::new(NoWorkers),
         runtime,
-        PlannerConfig { target_partitions: 1, distribute_above_bytes: usize::MAX },
+        PlannerConfig {
+            target_partitions: 1,
+            distribute_above_bytes: usize::MAX,
+        },
     );
     let known: Vec<&str> = KNOWN.lines().collect();
     let mut wrong = Vec::new();
@@ -170,7 +188,12 @@ async fn expressions_mean_what_postgresql_means() {
         let mut parts = line.splitn(3, '\t');
         let expression = parts.next().unwrap_or_default();
         // Of a typmod only the type is compared.
-        let type_name = parts.next().unwrap_or_default().split('(').next().unwrap_or_default();
+        let type_name = parts
+            .next()
+            .unwrap_or_default()
+            .split('(')
+            .next()
+            .unwrap_or_default();
         let value = parts.next().unwrap_or_default();
         let got = match run(&planner, expression).await {
             Ok((name, value)) => {
@@ -182,8 +205,15 @@ async fn expressions_mean_what_postgresql_means() {
         let expected = (type_name.to_owned(), canonical(type_name, value));
         let equal = got == expected || (expected.0.starts_with('!') && got.0 == expected.0);
         if equal == known.contains(&expression) {
-            wrong.push(format!("{expression}\n    expected {expected:?}\n    got      {got:?}"));
+            wrong.push(format!(
+                "{expression}\n    expected {expected:?}\n    got      {got:?}"
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

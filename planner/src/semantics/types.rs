@@ -28,7 +28,10 @@ pub(super) fn cast_to(expr: Expr, data_type: DataType) -> Expr {
 }
 
 pub(super) fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 pub(super) fn is_decimal(data_type: &DataType) -> bool {
@@ -78,7 +81,10 @@ pub(super) fn as_decimal(expr: Expr, data_type: &DataType) -> (Expr, DataType) {
     {
         let digits = value.unsigned_abs().checked_ilog10().map_or(1, |n| n + 1) as u8;
         let literal = ScalarValue::Decimal128(Some(value), digits, 0);
-        return (Expr::Literal(literal, None), DataType::Decimal128(digits, 0));
+        return (
+            Expr::Literal(literal, None),
+            DataType::Decimal128(digits, 0),
+        );
     }
     let (precision, _) = digits_of(data_type).unwrap_or((19, 0));
     let decimal = DataType::Decimal128(precision as u8, 0);

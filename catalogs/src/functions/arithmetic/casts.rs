@@ -19,8 +19,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, PG_TYPE};
 use sluice_spi::Error;
+use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, PG_TYPE};
 
 use super::decimal::{Decimals, as_decimal_type, build, magnitude, power_of_ten, rescale};
 use super::input;
@@ -35,13 +35,23 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         ("cast_float8", Target::Plain(DataType::Float64)),
         ("cast_bool", Target::Plain(DataType::Boolean)),
         ("cast_date", Target::Plain(DataType::Date32)),
-        ("cast_timestamp", Target::Plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
-        ("cast_time", Target::Plain(DataType::Time64(TimeUnit::Microsecond))),
+        (
+            "cast_timestamp",
+            Target::Plain(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ),
+        (
+            "cast_time",
+            Target::Plain(DataType::Time64(TimeUnit::Microsecond)),
+        ),
         ("cast_numeric", Target::Numeric),
     ]
     .map(|(name, target)| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        ScalarUDF::new_from_impl(PgCast { name, target, signature })
+        ScalarUDF::new_from_impl(PgCast {
+            name,
+            target,
+            signature,
+        })
     })
     .into()
 }
@@ -128,11 +138,19 @@ impl ScalarUDFImpl for PgCast {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let from = args.args[0].to_array(rows)?;
         let to = args.return_field.data_type();
-        let result = convert(&from, to, args.return_field.metadata().contains_key(PG_TYPE))?;
+        // The precision tells, and not the result's tag, which does not travel to workers.
+        let free_scale = matches!(
+            args.args.get(1),
+            Some(ColumnarValue::Scalar(ScalarValue::Int64(Some(0))))
+        );
+        let result = convert(&from, to, free_scale)?;
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
         } else {
@@ -188,7 +206,9 @@ fn floats_to_int8(from: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 }
 
 fn decimals_to_int8(from: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    let Some(decimals) = Decimals::of(from) else { return Ok(cast(from, &DataType::Int64)?) };
+    let Some(decimals) = Decimals::of(from) else {
+        return Ok(cast(from, &DataType::Int64)?);
+    };
     let values = (0..from.len())
         .map(|row| match decimals.get(row) {
             None => Ok(None),
@@ -208,13 +228,19 @@ fn narrow(wide: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         DataType::Int16 => Arc::new(
             values
                 .iter()
-                .map(|v| v.map(|v| i16::try_from(v).map_err(|_| out_of_range(to))).transpose())
+                .map(|v| {
+                    v.map(|v| i16::try_from(v).map_err(|_| out_of_range(to)))
+                        .transpose()
+                })
                 .collect::<sluice_spi::Result<Int16Array>>()?,
         ),
         DataType::Int32 => Arc::new(
             values
                 .iter()
-                .map(|v| v.map(|v| i32::try_from(v).map_err(|_| out_of_range(to))).transpose())
+                .map(|v| {
+                    v.map(|v| i32::try_from(v).map_err(|_| out_of_range(to)))
+                        .transpose()
+                })
                 .collect::<sluice_spi::Result<Int32Array>>()?,
         ),
         _ => Arc::clone(wide),
@@ -234,16 +260,30 @@ fn to_numeric(from: &ArrayRef, to: &DataType, free_scale: bool) -> Result<ArrayR
         // Fifteen digits of a double and six of a real, as float8_numeric() prints them.
         DataType::Float64 => {
             let values = from.as_primitive::<Float64Type>();
-            build(values.iter().map(|v| numeric(v.map(|v| format!("{v:.14e}")))), to)
+            build(
+                values
+                    .iter()
+                    .map(|v| numeric(v.map(|v| format!("{v:.14e}")))),
+                to,
+            )
         }
         DataType::Float32 => {
             let values = from.as_primitive::<arrow::datatypes::Float32Type>();
-            build(values.iter().map(|v| numeric(v.map(|v| format!("{v:.5e}")))), to)
+            build(
+                values
+                    .iter()
+                    .map(|v| numeric(v.map(|v| format!("{v:.5e}")))),
+                to,
+            )
         }
         data_type => {
-            let Some(decimal) = as_decimal_type(data_type) else { return Ok(cast(from, to)?) };
+            let Some(decimal) = as_decimal_type(data_type) else {
+                return Ok(cast(from, to)?);
+            };
             let decimals = cast(from, &decimal)?;
-            let Some(column) = Decimals::of(&decimals) else { return Ok(cast(from, to)?) };
+            let Some(column) = Decimals::of(&decimals) else {
+                return Ok(cast(from, to)?);
+            };
             let limit = power_of_ten(i32::from(precision)).unwrap_or(i256::MAX);
             let values = (0..decimals.len()).map(|row| match column.get(row) {
                 None => Ok(None),
@@ -267,13 +307,32 @@ mod tests {
     fn rounding_is_postgresqls() {
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5, -0.5, -1.5]));
         let rounded = convert(&floats, &DataType::Int32, false).unwrap();
-        assert_eq!(rounded.as_primitive::<arrow::datatypes::Int32Type>().values(), &[0, 2, 2, 0, -2]);
+        assert_eq!(
+            rounded
+                .as_primitive::<arrow::datatypes::Int32Type>()
+                .values(),
+            &[0, 2, 2, 0, -2]
+        );
         let decimals: ArrayRef = Arc::new(
-            Decimal128Array::from(vec![5, 15, 25, -5, -15]).with_precision_and_scale(5, 1).unwrap(),
+            Decimal128Array::from(vec![5, 15, 25, -5, -15])
+                .with_precision_and_scale(5, 1)
+                .unwrap(),
         );
         let rounded = convert(&decimals, &DataType::Int64, false).unwrap();
-        assert_eq!(rounded.as_primitive::<Int64Type>().values(), &[1, 2, 3, -1, -2]);
-        let error = convert(&(Arc::new(Float64Array::from(vec![3e9])) as ArrayRef), &DataType::Int32, false);
-        assert!(error.unwrap_err().to_string().contains("integer out of range"));
+        assert_eq!(
+            rounded.as_primitive::<Int64Type>().values(),
+            &[1, 2, 3, -1, -2]
+        );
+        let error = convert(
+            &(Arc::new(Float64Array::from(vec![3e9])) as ArrayRef),
+            &DataType::Int32,
+            false,
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("integer out of range")
+        );
     }
 }

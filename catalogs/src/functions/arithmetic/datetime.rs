@@ -64,7 +64,8 @@ impl ScalarUDFImpl for ExtractField {
     fn return_field_from_args(&self, _args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let tag = [(PG_TYPE.to_owned(), "numeric".to_owned())];
         Ok(Arc::new(
-            Field::new(self.name(), DataType::Decimal128(24, SCALE), true).with_metadata(tag.into()),
+            Field::new(self.name(), DataType::Decimal128(24, SCALE), true)
+                .with_metadata(tag.into()),
         ))
     }
 
@@ -98,7 +99,10 @@ impl ScalarUDFImpl for ExtractField {
             ColumnarValue::Scalar(ScalarValue::Utf8(Some(field))) => field.to_lowercase(),
             _ => return Err(Error::unsupported("EXTRACT takes the name of a field").into()),
         };
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let array = args.args[1].to_array(rows)?;
         let zone = args.config_options.execution.time_zone.as_deref();
@@ -129,15 +133,22 @@ fn extract(field: &str, array: &ArrayRef, zone: Option<&str>) -> Result<Decimal1
             array
                 .as_primitive::<TimestampMicrosecondType>()
                 .iter()
-                .map(|v| v.map(|micros| of_timestamp(field, micros, zone)).transpose())
+                .map(|v| {
+                    v.map(|micros| of_timestamp(field, micros, zone))
+                        .transpose()
+                })
                 .collect()
         }
         DataType::Time64(_) => array
             .as_primitive::<Time64MicrosecondType>()
             .iter()
-            .map(|v| v.map(|micros| of_clock(field, micros).ok_or_else(|| {
-                no_such_field(field, "time without time zone").into()
-            })).transpose())
+            .map(|v| {
+                v.map(|micros| {
+                    of_clock(field, micros)
+                        .ok_or_else(|| no_such_field(field, "time without time zone").into())
+                })
+                .transpose()
+            })
             .collect(),
         _ => array
             .as_primitive::<IntervalMonthDayNanoType>()
@@ -224,8 +235,7 @@ fn of_interval(field: &str, interval: IntervalMonthDayNano) -> Result<i128> {
         "day" | "days" => days * MILLION,
         _ => {
             let micros = interval.nanoseconds / 1000;
-            return of_clock(field, micros)
-                .ok_or_else(|| no_such_field(field, "interval").into());
+            return of_clock(field, micros).ok_or_else(|| no_such_field(field, "interval").into());
         }
     })
 }
@@ -253,7 +263,10 @@ impl ScalarUDFImpl for TimestampSub {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let column = |at: usize| -> Result<TimestampMicrosecondArray> {
             let array = cast(&args.args[at].to_array(rows)?, &micros_type())?;
@@ -264,12 +277,18 @@ impl ScalarUDFImpl for TimestampSub {
             .iter()
             .zip(right.iter())
             .map(|(left, right)| {
-                let Some((left, right)) = left.zip(right) else { return Ok(None) };
-                let micros = left
-                    .checked_sub(right)
-                    .ok_or_else(|| Error::new(SqlState::DATETIME_OVERFLOW, "interval out of range"))?;
+                let Some((left, right)) = left.zip(right) else {
+                    return Ok(None);
+                };
+                let micros = left.checked_sub(right).ok_or_else(|| {
+                    Error::new(SqlState::DATETIME_OVERFLOW, "interval out of range")
+                })?;
                 let days = i32::try_from(micros / DAY_MICROS).unwrap_or(i32::MAX);
-                Ok(Some(IntervalMonthDayNano::new(0, days, micros % DAY_MICROS * 1000)))
+                Ok(Some(IntervalMonthDayNano::new(
+                    0,
+                    days,
+                    micros % DAY_MICROS * 1000,
+                )))
             })
             .collect::<Result<_>>()?;
         Ok(if constant {

@@ -72,7 +72,9 @@ impl<'a> Decimals<'a> {
         if let Some(narrow) = array.as_primitive_opt::<Decimal128Type>() {
             return Some(Decimals::Narrow(narrow));
         }
-        array.as_primitive_opt::<Decimal256Type>().map(Decimals::Wide)
+        array
+            .as_primitive_opt::<Decimal256Type>()
+            .map(Decimals::Wide)
     }
 
     /// The unscaled value of a row.
@@ -106,7 +108,9 @@ pub(super) fn build(
                     value => Ok(value.and_then(i256::to_i128)),
                 })
                 .collect::<Result<Decimal128Array>>()?;
-            Ok(Arc::new(narrow.with_precision_and_scale(*precision, *scale)?))
+            Ok(Arc::new(
+                narrow.with_precision_and_scale(*precision, *scale)?,
+            ))
         }
         DataType::Decimal256(precision, scale) => {
             let limit = power_of_ten(i32::from(*precision)).unwrap_or(i256::MAX);
@@ -139,7 +143,11 @@ pub(super) fn divide_rounded(value: i256, divisor: i256) -> i256 {
         return quotient;
     }
     let negative = (value < i256::ZERO) != (divisor < i256::ZERO);
-    if negative { quotient.wrapping_sub(i256::ONE) } else { quotient.wrapping_add(i256::ONE) }
+    if negative {
+        quotient.wrapping_sub(i256::ONE)
+    } else {
+        quotient.wrapping_add(i256::ONE)
+    }
 }
 
 /// The value at another scale, rounded half away from zero; `None` where it does not fit.
@@ -162,7 +170,9 @@ pub(super) fn trimmed(mut value: i256, mut scale: i32) -> (i256, i32) {
         return (value, 0);
     }
     for step in [16, 4, 1] {
-        let Some(divisor) = power_of_ten(step) else { continue };
+        let Some(divisor) = power_of_ten(step) else {
+            continue;
+        };
         while scale >= step && value.wrapping_rem(divisor) == i256::ZERO {
             value = value.wrapping_div(divisor);
             scale -= step;
@@ -175,7 +185,10 @@ pub(super) fn trimmed(mut value: i256, mut scale: i32) -> (i256, i32) {
 pub(super) fn digits(value: i256) -> i32 {
     let value = magnitude(value);
     match value.to_i128() {
-        Some(small) => small.unsigned_abs().checked_ilog10().map_or(1, |n| n as i32 + 1),
+        Some(small) => small
+            .unsigned_abs()
+            .checked_ilog10()
+            .map_or(1, |n| n as i32 + 1),
         None => POWERS.partition_point(|power| *power <= value) as i32,
     }
 }
@@ -190,10 +203,20 @@ mod tests {
 
     #[test]
     fn rounding_goes_away_from_zero() {
-        for (value, divisor, expected) in
-            [(5, 2, 3), (-5, 2, -3), (4, 3, 1), (-4, 3, -1), (5, -2, -3), (1, 3, 0), (2, 3, 1)]
-        {
-            assert_eq!(divide_rounded(wide(value), wide(divisor)), wide(expected), "{value}/{divisor}");
+        for (value, divisor, expected) in [
+            (5, 2, 3),
+            (-5, 2, -3),
+            (4, 3, 1),
+            (-4, 3, -1),
+            (5, -2, -3),
+            (1, 3, 0),
+            (2, 3, 1),
+        ] {
+            assert_eq!(
+                divide_rounded(wide(value), wide(divisor)),
+                wide(expected),
+                "{value}/{divisor}"
+            );
         }
         assert_eq!(rescale(wide(125), 2, 1), Some(wide(13)));
         assert_eq!(rescale(wide(-125), 2, 1), Some(wide(-13)));

@@ -8,9 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -39,14 +37,19 @@ const NARROW_FACTOR_DIGITS: u8 = 32;
 const MAX_SCALE: i32 = 40;
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    [Operation::Divide, Operation::Average, Operation::Multiply, Operation::Quotient]
-        .map(|operation| {
-            ScalarUDF::new_from_impl(NumericFunction {
-                operation,
-                signature: Signature::user_defined(Volatility::Immutable),
-            })
+    [
+        Operation::Divide,
+        Operation::Average,
+        Operation::Multiply,
+        Operation::Quotient,
+    ]
+    .map(|operation| {
+        ScalarUDF::new_from_impl(NumericFunction {
+            operation,
+            signature: Signature::user_defined(Volatility::Immutable),
         })
-        .into()
+    })
+    .into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,10 +92,14 @@ impl NumericFunction {
                 };
                 // The smallest quotient: one unit of the left over the largest right.
                 let zeros = (s1 + p2 - s2).max(0);
-                let wanted = MIN_SIGNIFICANT_DIGITS
-                    + DIGITS_PER_GROUP * (zeros / DIGITS_PER_GROUP + 2);
+                let wanted =
+                    MIN_SIGNIFICANT_DIGITS + DIGITS_PER_GROUP * (zeros / DIGITS_PER_GROUP + 2);
                 let room = i32::from(MAX_PRECISION) - before.max(1);
-                wanted.max(s1).max(s2).min(MAX_SCALE.max(s1).max(s2)).min(room)
+                wanted
+                    .max(s1)
+                    .max(s2)
+                    .min(MAX_SCALE.max(s1).max(s2))
+                    .min(room)
                     .max(i32::from(NUMERIC_SCALE))
             }
         };
@@ -122,20 +129,24 @@ fn multiply_narrow(
     data_type: &DataType,
 ) -> Result<ArrayRef> {
     const LIMIT: u128 = 10u128.pow(38);
-    let product = arrow::compute::try_binary::<_, _, _, Decimal128Type>(left, right, |a, b| {
-        match a.checked_mul(b) {
-            Some(product) if product.unsigned_abs() < LIMIT => Ok(product),
-            _ => Err(ArrowError::ArithmeticOverflow(String::new())),
-        }
-    })
-    .map_err(|_| numeric_overflow())?;
+    let product =
+        arrow::compute::try_binary::<_, _, _, Decimal128Type>(left, right, |a, b| {
+            match a.checked_mul(b) {
+                Some(product) if product.unsigned_abs() < LIMIT => Ok(product),
+                _ => Err(ArrowError::ArithmeticOverflow(String::new())),
+            }
+        })
+        .map_err(|_| numeric_overflow())?;
     Ok(Arc::new(product.with_data_type(data_type.clone())))
 }
 
 fn undefined(name: &str, left: &DataType, right: &DataType) -> datafusion::error::DataFusionError {
-    Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({left}, {right}) does not exist"))
-        .with_hint("You might need to add explicit type casts.")
-        .into()
+    Error::new(
+        SqlState::UNDEFINED_FUNCTION,
+        format!("function {name}({left}, {right}) does not exist"),
+    )
+    .with_hint("You might need to add explicit type casts.")
+    .into()
 }
 
 impl ScalarUDFImpl for NumericFunction {
@@ -160,17 +171,23 @@ impl ScalarUDFImpl for NumericFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        let types: Vec<DataType> = args
+            .arg_fields
+            .iter()
+            .map(|f| f.data_type().clone())
+            .collect();
         let data_type = self.return_type(&types)?;
         let field = Field::new(self.name(), data_type, true);
         // A product has exactly its factors' digits; everything else stops where it is exact enough.
         let exact = self.operation == Operation::Multiply
             && matches!(field.data_type(), DataType::Decimal128(..));
-        Ok(Arc::new(if exact || field.data_type() == &DataType::Float64 {
-            field
-        } else {
-            field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
-        }))
+        Ok(Arc::new(
+            if exact || field.data_type() == &DataType::Float64 {
+                field
+            } else {
+                field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
+            },
+        ))
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
@@ -187,7 +204,10 @@ impl ScalarUDFImpl for NumericFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let left = args.args[0].to_array(rows)?;
         let right = args.args[1].to_array(rows)?;
@@ -207,7 +227,10 @@ impl ScalarUDFImpl for NumericFunction {
             let means: Float64Array = sums
                 .iter()
                 .zip(counts)
-                .map(|(sum, count)| sum.zip(count.filter(|c| *c != 0)).map(|(s, c)| s / c as f64))
+                .map(|(sum, count)| {
+                    sum.zip(count.filter(|c| *c != 0))
+                        .map(|(s, c)| s / c as f64)
+                })
                 .collect();
             Arc::new(means)
         } else {
@@ -217,7 +240,9 @@ impl ScalarUDFImpl for NumericFunction {
             let data_type = args.return_field.data_type();
             let scale = decimal_of(data_type).map_or(0, |(_, s)| i32::from(s));
             let values = (0..rows).map(|row| {
-                let Some((a, b)) = l.get(row).zip(r.get(row)) else { return Ok(None) };
+                let Some((a, b)) = l.get(row).zip(r.get(row)) else {
+                    return Ok(None);
+                };
                 match self.operation {
                     Operation::Multiply => multiply(a, l.scale(), b, r.scale(), scale).map(Some),
                     Operation::Quotient => whole_quotient(a, l.scale(), b, r.scale()).map(Some),
@@ -320,13 +345,19 @@ fn divide_long(a: i256, b: i256, shift: i32) -> Option<i256> {
     let mut rest = a.wrapping_rem(b);
     for _ in 0..shift {
         rest = rest.checked_mul(ten)?;
-        quotient = quotient.checked_mul(ten)?.checked_add(rest.wrapping_div(b))?;
+        quotient = quotient
+            .checked_mul(ten)?
+            .checked_add(rest.wrapping_div(b))?;
         rest = rest.wrapping_rem(b);
     }
     if rest >= b.wrapping_sub(rest) {
         quotient = quotient.checked_add(i256::ONE)?;
     }
-    Some(if negative { quotient.wrapping_neg() } else { quotient })
+    Some(if negative {
+        quotient.wrapping_neg()
+    } else {
+        quotient
+    })
 }
 
 /// Exact, or an error: digits are never cut.

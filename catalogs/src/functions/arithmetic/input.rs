@@ -10,7 +10,11 @@ use super::decimal::{magnitude, power_of_ten, rescale};
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// The value of an untyped literal as `data_type`, or `None` where the engine's own rules serve.
-pub fn parse_literal(text: &str, data_type: &DataType, free_scale: bool) -> Option<Result<ScalarValue>> {
+pub fn parse_literal(
+    text: &str,
+    data_type: &DataType,
+    free_scale: bool,
+) -> Option<Result<ScalarValue>> {
     let known = matches!(
         data_type,
         DataType::Boolean
@@ -82,7 +86,10 @@ fn invalid_moment(text: &str, type_name: &str) -> Error {
 }
 
 fn field_out_of_range(text: &str) -> Error {
-    Error::new(SqlState::DATETIME_OVERFLOW, format!("date/time field value out of range: \"{text}\""))
+    Error::new(
+        SqlState::DATETIME_OVERFLOW,
+        format!("date/time field value out of range: \"{text}\""),
+    )
 }
 
 fn out_of_range_text(text: &str, type_name: &str) -> Error {
@@ -123,12 +130,16 @@ fn integer<T: TryFrom<i64>>(text: &str, type_name: &str) -> Result<T> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(invalid(text, type_name));
     }
-    trimmed.parse::<i64>().ok().and_then(|v| T::try_from(v).ok()).ok_or_else(|| {
-        Error::new(
-            SqlState::NUMERIC_OUT_OF_RANGE,
-            format!("value \"{text}\" is out of range for type {type_name}"),
-        )
-    })
+    trimmed
+        .parse::<i64>()
+        .ok()
+        .and_then(|v| T::try_from(v).ok())
+        .ok_or_else(|| {
+            Error::new(
+                SqlState::NUMERIC_OUT_OF_RANGE,
+                format!("value \"{text}\" is out of range for type {type_name}"),
+            )
+        })
 }
 
 fn float(text: &str, type_name: &str) -> Result<f64> {
@@ -151,8 +162,10 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
     let lower = trimmed.to_lowercase();
     let word = lower.trim_start_matches(['-', '+']);
     if matches!(word, "nan" | "inf" | "infinity") {
-        return Err(Error::unsupported(format!("numeric {trimmed} is not supported"))
-            .with_hint("Use double precision."));
+        return Err(
+            Error::unsupported(format!("numeric {trimmed} is not supported"))
+                .with_hint("Use double precision."),
+        );
     }
     let (negative, unsigned) = match trimmed.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -160,7 +173,9 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
     };
     let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
         Some(at) => {
-            let exponent = unsigned[at + 1..].parse::<i32>().map_err(|_| invalid(text, "numeric"))?;
+            let exponent = unsigned[at + 1..]
+                .parse::<i32>()
+                .map_err(|_| invalid(text, "numeric"))?;
             (&unsigned[..at], exponent)
         }
         None => (unsigned, 0),
@@ -176,14 +191,19 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
     // Digits beyond the 75th are only looked at for rounding, where they cannot matter any more.
     let digits: String = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
-    let own_scale = i32::try_from(fraction.len()).unwrap_or(i32::MAX).saturating_sub(exponent);
+    let own_scale = i32::try_from(fraction.len())
+        .unwrap_or(i32::MAX)
+        .saturating_sub(exponent);
     let kept = digits.len().min(75);
-    let own_scale = own_scale.saturating_sub(i32::try_from(digits.len() - kept).unwrap_or(i32::MAX));
+    let own_scale =
+        own_scale.saturating_sub(i32::try_from(digits.len() - kept).unwrap_or(i32::MAX));
     if kept == 0 {
         return Ok(i256::ZERO);
     }
     let value = i256::from_string(&digits[..kept]).ok_or_else(overflow)?;
-    let scaled = rescale(value, own_scale, scale).filter(|v| magnitude(*v) < limit).ok_or_else(overflow)?;
+    let scaled = rescale(value, own_scale, scale)
+        .filter(|v| magnitude(*v) < limit)
+        .ok_or_else(overflow)?;
     if free_scale && own_scale > scale && rescale(scaled, scale, own_scale) != Some(value) {
         return Err(Error::new(
             SqlState::NUMERIC_OUT_OF_RANGE,
@@ -191,7 +211,11 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
         )
         .with_hint("Cast it to numeric(precision, scale)."));
     }
-    Ok(if negative { scaled.wrapping_neg() } else { scaled })
+    Ok(if negative {
+        scaled.wrapping_neg()
+    } else {
+        scaled
+    })
 }
 
 fn days(date: NaiveDate) -> i32 {
@@ -207,7 +231,9 @@ fn moment(text: &str, type_name: &str) -> Result<(NaiveDate, i64)> {
         return Ok((NaiveDate::default(), 0));
     }
     if matches!(trimmed.to_lowercase().as_str(), "infinity" | "-infinity") {
-        return Err(Error::unsupported(format!("{type_name} {trimmed} is not supported")));
+        return Err(Error::unsupported(format!(
+            "{type_name} {trimmed} is not supported"
+        )));
     }
     let (date, rest) = match trimmed.find([' ', 'T', 't']) {
         Some(at) => (&trimmed[..at], trimmed[at + 1..].trim()),
@@ -222,9 +248,11 @@ fn moment(text: &str, type_name: &str) -> Result<(NaiveDate, i64)> {
         [year, month, day] if year.len() >= 3 && month.len() <= 2 && day.len() <= 2 => {
             (number(year)?, number(month)?, number(day)?)
         }
-        [compact] if compact.len() == 8 && compact.is_ascii() => {
-            (number(&compact[..4])?, number(&compact[4..6])?, number(&compact[6..])?)
-        }
+        [compact] if compact.len() == 8 && compact.is_ascii() => (
+            number(&compact[..4])?,
+            number(&compact[4..6])?,
+            number(&compact[6..])?,
+        ),
         _ => return Err(bad()),
     };
     let date = i32::try_from(year)
@@ -232,7 +260,11 @@ fn moment(text: &str, type_name: &str) -> Result<(NaiveDate, i64)> {
         .filter(|year| *year > 0)
         .and_then(|year| NaiveDate::from_ymd_opt(year, month, day))
         .ok_or_else(|| field_out_of_range(text))?;
-    let micros = if rest.is_empty() { 0 } else { time(rest, text, type_name)? };
+    let micros = if rest.is_empty() {
+        0
+    } else {
+        time(rest, text, type_name)?
+    };
     if micros == DAY_MICROS {
         let next = date.succ_opt().ok_or_else(|| field_out_of_range(text))?;
         return Ok((next, 0));
@@ -243,9 +275,14 @@ fn moment(text: &str, type_name: &str) -> Result<(NaiveDate, i64)> {
 /// Microseconds of `hh:mm[:ss[.fraction]]`, with a zone that is not used.
 fn time(rest: &str, text: &str, type_name: &str) -> Result<i64> {
     let bad = || invalid_moment(text, type_name);
-    let clock = rest.find(['+', 'Z', 'z', '-', ' ']).map_or(rest, |at| &rest[..at]);
+    let clock = rest
+        .find(['+', 'Z', 'z', '-', ' '])
+        .map_or(rest, |at| &rest[..at]);
     let zone = &rest[clock.len()..];
-    if !zone.bytes().all(|b| b.is_ascii_digit() || b"+-:Zz UTC".contains(&b)) {
+    if !zone
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-:Zz UTC".contains(&b))
+    {
         return Err(bad());
     }
     let parts: Vec<&str> = clock.split(':').collect();
@@ -283,9 +320,15 @@ mod tests {
 
     #[test]
     fn words_of_truth() {
-        for (text, expected) in
-            [("t", true), (" TRUE ", true), ("y", true), ("on", true), ("1", true), ("f", false), ("of", false)]
-        {
+        for (text, expected) in [
+            ("t", true),
+            (" TRUE ", true),
+            ("y", true),
+            ("on", true),
+            ("1", true),
+            ("f", false),
+            ("of", false),
+        ] {
             assert_eq!(boolean(text).unwrap(), expected, "{text}");
         }
         for text in ["", "o", "2", "truex"] {
@@ -295,14 +338,22 @@ mod tests {
 
     #[test]
     fn numerics_are_rounded_or_refused() {
-        assert_eq!(numeric("1.005", 10, 2, false).unwrap(), i256::from_i128(101));
-        assert_eq!(numeric("-1.5e2", 10, 0, false).unwrap(), i256::from_i128(-150));
+        assert_eq!(
+            numeric("1.005", 10, 2, false).unwrap(),
+            i256::from_i128(101)
+        );
+        assert_eq!(
+            numeric("-1.5e2", 10, 0, false).unwrap(),
+            i256::from_i128(-150)
+        );
         assert_eq!(numeric(".5", 10, 0, false).unwrap(), i256::from_i128(1));
         let error = numeric("1234", 5, 2, false).unwrap_err();
         assert_eq!(error.code, SqlState::NUMERIC_OUT_OF_RANGE);
         assert_eq!(
             error.detail.as_deref(),
-            Some("A field with precision 5, scale 2 must round to an absolute value less than 10^3.")
+            Some(
+                "A field with precision 5, scale 2 must round to an absolute value less than 10^3."
+            )
         );
         assert!(numeric("1.000000000000000000000000001", 76, 20, true).is_err());
         assert!(numeric("1,5", 10, 2, false).is_err());
@@ -311,12 +362,26 @@ mod tests {
     #[test]
     fn moments_are_read_in_iso_order() {
         let at = |text: &str| {
-            parse(text, &DataType::Timestamp(TimeUnit::Microsecond, None), false).map(|v| v.to_string())
+            parse(
+                text,
+                &DataType::Timestamp(TimeUnit::Microsecond, None),
+                false,
+            )
+            .map(|v| v.to_string())
         };
         assert_eq!(at("1970-01-02 00:00:01.5").unwrap(), "86401500000");
-        assert_eq!(at("19700102T000001+02").unwrap_err().code, SqlState::INVALID_DATETIME_FORMAT);
-        assert_eq!(at("1970-13-01").unwrap_err().code, SqlState::DATETIME_OVERFLOW);
-        assert_eq!(at("hello").unwrap_err().code, SqlState::INVALID_DATETIME_FORMAT);
+        assert_eq!(
+            at("19700102T000001+02").unwrap_err().code,
+            SqlState::INVALID_DATETIME_FORMAT
+        );
+        assert_eq!(
+            at("1970-13-01").unwrap_err().code,
+            SqlState::DATETIME_OVERFLOW
+        );
+        assert_eq!(
+            at("hello").unwrap_err().code,
+            SqlState::INVALID_DATETIME_FORMAT
+        );
         assert_eq!(at("1970-01-01 24:00").unwrap(), "86400000000");
     }
 }

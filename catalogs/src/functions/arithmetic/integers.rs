@@ -17,14 +17,19 @@ use sluice_spi::{Error, SqlState};
 use super::decimal::{MAX_PRECISION, decimal_of};
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    [Operation::Add, Operation::Subtract, Operation::Multiply, Operation::Remainder]
-        .map(|operation| {
-            ScalarUDF::new_from_impl(IntegerFunction {
-                operation,
-                signature: Signature::user_defined(Volatility::Immutable),
-            })
+    [
+        Operation::Add,
+        Operation::Subtract,
+        Operation::Multiply,
+        Operation::Remainder,
+    ]
+    .map(|operation| {
+        ScalarUDF::new_from_impl(IntegerFunction {
+            operation,
+            signature: Signature::user_defined(Volatility::Immutable),
         })
-        .into()
+    })
+    .into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +53,10 @@ pub(super) fn out_of_range(data_type: &DataType) -> Error {
         DataType::Int32 => "integer",
         _ => "bigint",
     };
-    Error::new(SqlState::NUMERIC_OUT_OF_RANGE, format!("{name} out of range"))
+    Error::new(
+        SqlState::NUMERIC_OUT_OF_RANGE,
+        format!("{name} out of range"),
+    )
 }
 
 /// The wider of two integer types.
@@ -72,7 +80,9 @@ fn common_decimal(left: &DataType, right: &DataType) -> Option<DataType> {
     let ((p1, s1), (p2, s2)) = (decimal_of(left)?, decimal_of(right)?);
     let scale = s1.max(s2);
     let whole = (i32::from(p1) - i32::from(s1)).max(i32::from(p2) - i32::from(s2));
-    let precision = u8::try_from(whole + i32::from(scale)).ok()?.clamp(1, MAX_PRECISION);
+    let precision = u8::try_from(whole + i32::from(scale))
+        .ok()?
+        .clamp(1, MAX_PRECISION);
     Some(match precision {
         0..=38 => DataType::Decimal128(precision, scale),
         _ => DataType::Decimal256(precision, scale),

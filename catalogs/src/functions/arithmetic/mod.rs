@@ -14,6 +14,7 @@ mod input;
 mod integers;
 mod output;
 mod sum;
+mod to_char;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -24,7 +25,10 @@ use sluice_spi::{Error, Result};
 pub use input::parse_literal;
 
 static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
-    functions().into_iter().map(|f| (f.name().to_owned(), Arc::new(f))).collect()
+    functions()
+        .into_iter()
+        .map(|f| (f.name().to_owned(), Arc::new(f)))
+        .collect()
 });
 
 /// The function of that name in this room, for plans that are made from other expressions.
@@ -51,6 +55,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     functions.extend(casts::functions());
     functions.extend(output::functions());
     functions.extend(datetime::functions());
+    functions.push(to_char::to_char());
     functions
 }
 
@@ -58,5 +63,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 pub(super) fn aggregates() -> Vec<AggregateUDF> {
     // The engine's own, by PostgreSQL's older name.
     let variance = datafusion::functions_aggregate::variance::var_samp_udaf();
-    vec![sum::sum(), variance.as_ref().clone().with_aliases(["variance", "var_sample"])]
+    vec![
+        sum::sum(),
+        variance
+            .as_ref()
+            .clone()
+            .with_aliases(["variance", "var_sample"]),
+    ]
 }

@@ -1,4 +1,4 @@
-//! `text_of`: a value as PostgreSQL's output functions print it, where Arrow prints it differently.
+//! `text_of` and `text_of_numeric`: a value as PostgreSQL's output functions print it, where Arrow prints it differently.
 //!
 //! Floats (`1`, not `1.0`; `1e+20`), timestamps (a space, not a `T`), and numerics without typmod (no
 //! zeros at the end that are only there because a column has one scale).
@@ -17,22 +17,34 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use sluice_spi::types::pg_type;
 
 use super::decimal::{Decimals, magnitude, trimmed};
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    vec![ScalarUDF::new_from_impl(TextOf { signature: Signature::any(1, Volatility::Immutable) })]
+    // Two names, since the tag of a numeric without typmod does not travel to workers.
+    [("text_of", false), ("text_of_numeric", true)]
+        .map(|(name, free_scale)| {
+            let signature = Signature::any(1, Volatility::Immutable);
+            ScalarUDF::new_from_impl(TextOf {
+                name,
+                free_scale,
+                signature,
+            })
+        })
+        .into()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextOf {
+    name: &'static str,
+    /// The argument is a numeric without typmod.
+    free_scale: bool,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for TextOf {
     fn name(&self) -> &str {
-        "text_of"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -47,8 +59,7 @@ impl ScalarUDFImpl for TextOf {
         let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
         let rows = if constant { 1 } else { args.number_rows };
         let array = args.args[0].to_array(rows)?;
-        let free_scale = pg_type(&args.arg_fields[0]) == Some("numeric");
-        let result = print(&array, free_scale)?;
+        let result = print(&array, self.free_scale)?;
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
         } else {
@@ -141,11 +152,15 @@ fn float_text(value: f64, scientific: &str, wide: i32) -> String {
 }
 
 fn timestamp_text(micros: i64) -> String {
-    let Some(moment) = DateTime::from_timestamp_micros(micros) else { return micros.to_string() };
+    let Some(moment) = DateTime::from_timestamp_micros(micros) else {
+        return micros.to_string();
+    };
     let text = moment.naive_utc().format("%Y-%m-%d %H:%M:%S").to_string();
     match micros.rem_euclid(1_000_000) {
         0 => text,
-        fraction => format!("{text}.{fraction:06}").trim_end_matches('0').to_owned(),
+        fraction => format!("{text}.{fraction:06}")
+            .trim_end_matches('0')
+            .to_owned(),
     }
 }
 

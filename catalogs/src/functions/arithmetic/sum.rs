@@ -98,7 +98,10 @@ impl AggregateUDFImpl for PgSum {
         Ok(wrap(inner, to))
     }
 
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+    fn create_sliding_accumulator(
+        &self,
+        args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
         let to = widened(&args);
         let inner = self.engine.create_sliding_accumulator(args)?;
         Ok(wrap(inner, to))
@@ -136,7 +139,9 @@ impl AggregateUDFImpl for PgSum {
 fn no_such_sum(types: &[DataType]) -> datafusion::error::DataFusionError {
     let types: Vec<String> = types
         .iter()
-        .map(|t| crate::pg_catalog::pg_types::pg_type_of(&Field::new("", t.clone(), true)).display())
+        .map(|t| {
+            crate::pg_catalog::pg_types::pg_type_of(&Field::new("", t.clone(), true)).display()
+        })
         .collect();
     Error::new(
         SqlState::UNDEFINED_FUNCTION,
@@ -219,7 +224,8 @@ impl GroupsAccumulator for WideningGroups {
         total_num_groups: usize,
     ) -> Result<()> {
         let wide = cast(&values[0], &self.to)?;
-        self.inner.update_batch(&[wide], group_indices, opt_filter, total_num_groups)
+        self.inner
+            .update_batch(&[wide], group_indices, opt_filter, total_num_groups)
     }
 
     fn merge_batch(
@@ -228,7 +234,8 @@ impl GroupsAccumulator for WideningGroups {
         group_indices: &[usize],
         total_num_groups: usize,
     ) -> Result<()> {
-        self.inner.merge_batch(values, group_indices, total_num_groups)
+        self.inner
+            .merge_batch(values, group_indices, total_num_groups)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -244,7 +251,8 @@ impl GroupsAccumulator for WideningGroups {
         values: &[ArrayRef],
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(&[cast(&values[0], &self.to)?], opt_filter)
+        self.inner
+            .convert_to_state(&[cast(&values[0], &self.to)?], opt_filter)
     }
 
     fn size(&self) -> usize {

@@ -108,8 +108,14 @@ impl ParquetReader {
             reader.row_filter =
                 sample::is_selective(&reader, &conjunction(run_time.clone())).await?;
         }
-        // Run-time filters first: where they drop most rows, the rest is tested on few.
-        let all: Vec<_> = run_time.into_iter().chain(pushed).collect();
+        // Where rows are tested, the cheap tests come first: a number against a constant before a hash
+        // lookup, a lookup that drops nearly every row before a pattern against text.
+        let all: Vec<_> = match pushed {
+            Some(pushed) if reads_fixed_widths(&pushed, &reader.scan.request.schema) => {
+                [pushed].into_iter().chain(run_time).collect()
+            }
+            pushed => run_time.into_iter().chain(pushed).collect(),
+        };
         reader.predicate = (!all.is_empty()).then(|| conjunction(all));
         Ok(reader)
     }
@@ -197,6 +203,16 @@ fn touches_floats(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
             .fields()
             .get(c.index())
             .is_none_or(|f| is_float_type(f.data_type()))
+    })
+}
+
+/// True where a predicate reads columns of numbers, dates and the like alone.
+fn reads_fixed_widths(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
+    collect_columns(predicate).iter().all(|c| {
+        schema
+            .fields()
+            .get(c.index())
+            .is_some_and(|f| f.data_type().primitive_width().is_some())
     })
 }
 
