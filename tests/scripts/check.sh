@@ -11,7 +11,7 @@ say "Lints"
 cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
 say "Documentation of our own crates"
-RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --locked --document-private-items --quiet
+RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --release --workspace --no-deps --locked --document-private-items --quiet
 
 say "docs/config.md is what the binary prints"
 cargo build --release --locked --bin sluice

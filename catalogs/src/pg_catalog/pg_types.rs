@@ -114,7 +114,7 @@ fn array_of(item: PgType) -> PgType {
     }
 }
 
-/// `timestamp(3) with time zone` → (`timestamp with time zone`, [3]).
+/// `timestamp(3) with time zone` → (`timestamp with time zone`, `[3]`).
 fn split_arguments(tag: &str) -> (String, Vec<i32>) {
     match (tag.find('('), tag.find(')')) {
         (Some(open), Some(close)) if open < close => {

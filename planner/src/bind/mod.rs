@@ -394,10 +394,20 @@ fn parameter_fields(plan: &LogicalPlan, declared: &[ParameterType]) -> Result<Ve
         .collect())
 }
 
-/// `$1::bigint` declares the parameter.
+/// `$1::bigint` declares the parameter, and `LIMIT $1` takes a bigint.
 fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, FieldRef>> {
     let mut found = HashMap::new();
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for bound in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(parameter) = bound.as_ref() {
+                    let field = Field::new(&parameter.id, DataType::Int64, true);
+                    found
+                        .entry(parameter.id.clone())
+                        .or_insert_with(|| Arc::new(field));
+                }
+            }
+        }
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 if let Expr::Cast(cast) = e

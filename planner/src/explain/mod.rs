@@ -1,6 +1,6 @@
 //! EXPLAIN: what will run, or what ran, in the shape PostgreSQL's tools know.
 //!
-//! [`tree`] turns a physical plan into plain nodes; [`text`] and [`json`] print them. Under each scan stand
+//! `tree` turns a physical plan into plain nodes; `text` and `json` print them. Under each scan stand
 //! the source's own statement and each filter's fate, with the reason where it was not pushed.
 
 mod describe;

@@ -1,8 +1,8 @@
 //! PostgreSQL's arithmetic and casts, where the engine's own differ.
 //!
-//! Checked integers ([`integers`]), exact numeric division and averages ([`division`]), wide sums
-//! ([`sum`]), casts in PostgreSQL's rounding and words ([`casts`], [`input`], [`output`]), and dates
-//! ([`datetime`]). The planner's semantics pass puts these functions where SQL's operators and casts
+//! Checked integers (`integers`), exact numeric division and averages (`division`), wide sums
+//! (`sum`), casts in PostgreSQL's rounding and words (`casts`, `input`, `output`), and dates
+//! (`datetime`). The planner's semantics pass puts these functions where SQL's operators and casts
 //! were; they run over whole columns, on coordinator and workers alike. Never asks a session anything.
 
 mod casts;
