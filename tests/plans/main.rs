@@ -41,6 +41,7 @@ fn servers() -> &'static Servers {
 /// Explains `queries` with `options` and compares with `plans/NAME.txt`. Estimates are left out: PostgreSQL's
 /// own come from a sample.
 fn check(name: &str, options: &str, queries: &[&str]) {
+    let _alone = leaks::alone();
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
     session
@@ -105,6 +106,7 @@ fn joins_over_sources_have_exchanges() {
 /// JSON and YAML must be what they say, and ANALYZE must count what really came.
 #[test]
 fn other_formats_parse_and_analyze_counts() {
+    let _alone = leaks::alone();
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
     let query = "SELECT c_custkey FROM shop.public.customer WHERE c_custkey <= 7";

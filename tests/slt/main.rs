@@ -74,6 +74,7 @@ fn corpus_files() -> Vec<PathBuf> {
 }
 
 fn check(name: &str) {
+    let _alone = leaks::alone();
     let blocks = corpus::read(&paths::tests().join("slt").join(format!("{name}.slt")));
     let mut report = String::new();
     for (variant, database, settings) in VARIANTS {

@@ -1,6 +1,7 @@
 //! What must be zero again when the clients are gone: queries, tasks, reserved memory, spilled files,
 //! busy sessions at the sources.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::client::{Connection, Rows};
@@ -13,6 +14,14 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// States of queries and tasks that have ended.
 const ENDED: [&str; 4] = ["finished", "failed", "canceled", "abandoned"];
+
+/// One test at a time over servers that a whole suite shares: what another one still runs would look like
+/// something left behind.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed left nothing half done here.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Panics with a list of what is left when it does not become nothing in time.
 #[track_caller]

@@ -75,6 +75,7 @@ fn servers() -> &'static Servers {
 
 /// Runs all queries in all variants with the tables under the names that `place` gives them.
 fn check(what: &str, place: impl Fn(&str, &str) -> String) {
+    let _alone = leaks::alone();
     let servers = servers();
     let mut report = String::new();
     for (variant, settings) in VARIANTS {
@@ -137,6 +138,7 @@ fn over_all_of_them_mixed() {
 /// The proof that the fleet is one: tasks of a federated join ran in more than one process.
 #[test]
 fn two_workers_share_a_federated_join() {
+    let _alone = leaks::alone();
     let servers = servers();
     let mut session = servers.gateway.connect("sluice");
     session
