@@ -100,7 +100,7 @@ fn bad_binary(type_oid: u32) -> Error {
 }
 
 fn integer(text: &str, type_oid: u32) -> Result<i64> {
-    let trimmed = text.trim();
+    let trimmed = skip_space(text);
     trimmed.parse::<i64>().map_err(|error| match error.kind() {
         std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
             out_of_range(trimmed, type_oid)
@@ -131,13 +131,13 @@ pub(super) fn text(
         oid::INT2 => {
             let value = integer(text, type_oid)?;
             ScalarValue::Int16(Some(
-                i16::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?,
+                i16::try_from(value).map_err(|_| out_of_range(skip_space(text), type_oid))?,
             ))
         }
         oid::INT4 => {
             let value = integer(text, type_oid)?;
             ScalarValue::Int32(Some(
-                i32::try_from(value).map_err(|_| out_of_range(text.trim(), type_oid))?,
+                i32::try_from(value).map_err(|_| out_of_range(skip_space(text), type_oid))?,
             ))
         }
         oid::INT8
@@ -155,7 +155,9 @@ pub(super) fn text(
         oid::NUMERIC => numeric(text, data_type)?,
         oid::BYTEA => ScalarValue::Binary(Some(bytea(text)?)),
         oid::UUID => {
-            let trimmed = text.trim().trim_start_matches('{').trim_end_matches('}');
+            let trimmed = skip_space(text)
+                .trim_start_matches('{')
+                .trim_end_matches('}');
             let uuid = uuid::Uuid::try_parse(trimmed).map_err(|_| bad_text(type_oid, text))?;
             ScalarValue::Utf8(Some(uuid.hyphenated().to_string()))
         }
@@ -171,7 +173,7 @@ pub(super) fn text(
         }
         oid::DATE => date(text)?,
         oid::TIME => {
-            let spelled = ScalarValue::Utf8(Some(text.trim().to_owned()));
+            let spelled = ScalarValue::Utf8(Some(skip_space(text).to_owned()));
             let target = DataType::Time64(arrow::datatypes::TimeUnit::Microsecond);
             match spelled.cast_to(&target) {
                 Ok(scalar) if !scalar.is_null() => scalar,
@@ -228,7 +230,7 @@ fn printed_interval(text: &str) -> Option<IntervalMonthDayNano> {
             _ => return None,
         }
     }
-    (!text.trim().is_empty()).then(|| IntervalMonthDayNano::new(months, days, nanos))
+    (!skip_space(text).is_empty()).then(|| IntervalMonthDayNano::new(months, days, nanos))
 }
 
 /// `[+-]HH:MM[:SS[.ffffff]]` in nanoseconds.
@@ -259,7 +261,7 @@ fn clock(word: &str) -> Option<i64> {
 }
 
 fn boolean(text: &str) -> Result<bool> {
-    let word = text.trim().to_ascii_lowercase();
+    let word = skip_space(text).to_ascii_lowercase();
     let is_prefix = |full: &str, least: usize| word.len() >= least && full.starts_with(&word);
     if is_prefix("true", 1) || is_prefix("yes", 1) || word == "on" || word == "1" {
         Ok(true)
@@ -271,7 +273,7 @@ fn boolean(text: &str) -> Result<bool> {
 }
 
 fn float(text: &str, type_oid: u32) -> Result<f64> {
-    text.trim()
+    skip_space(text)
         .parse::<f64>()
         .map_err(|_| bad_text(type_oid, text))
 }
@@ -279,7 +281,7 @@ fn float(text: &str, type_oid: u32) -> Result<f64> {
 /// A decimal's digits at the scale of its Arrow type. More digits than the type has room for are an
 /// error: a rounded parameter would compare equal to rows that it is not equal to.
 fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
-    let trimmed = text.trim();
+    let trimmed = skip_space(text);
     let (precision, scale) = match data_type {
         DataType::Decimal32(p, s)
         | DataType::Decimal64(p, s)
@@ -408,7 +410,7 @@ fn bytea(text: &str) -> Result<Vec<u8>> {
 }
 
 fn date(text: &str) -> Result<ScalarValue> {
-    let trimmed = text.trim();
+    let trimmed = skip_space(text);
     let days = match trimmed.to_ascii_lowercase().as_str() {
         "infinity" => Some(i32::MAX),
         "-infinity" => Some(i32::MIN),
@@ -427,7 +429,7 @@ fn date(text: &str) -> Result<ScalarValue> {
 /// Microseconds since 1970 in UTC. Without a time zone in the type, one in the text is ignored, as
 /// PostgreSQL does.
 fn timestamp(text: &str, type_oid: u32, zone: &Zone, keep_offset: bool) -> Result<i64> {
-    let trimmed = text.trim();
+    let trimmed = skip_space(text);
     match trimmed.to_ascii_lowercase().as_str() {
         "infinity" => return Ok(i64::MAX),
         "-infinity" => return Ok(i64::MIN),
@@ -479,18 +481,21 @@ fn offset_start(text: &str) -> Option<usize> {
 }
 
 fn without_offset(text: &str) -> &str {
-    offset_start(text).map_or(text, |at| text[..at].trim_end())
+    offset_start(text).map_or(text, |at| text[..at].trim_end_matches(is_space))
 }
 
 fn full_offset(text: &str) -> String {
     let Some(at) = offset_start(text) else {
         return text.to_owned();
     };
-    let (head, tail) = (text[..at].trim_end(), &text[at..]);
+    let (head, tail) = (text[..at].trim_end_matches(is_space), &text[at..]);
     if tail.eq_ignore_ascii_case("Z") {
         return format!("{head}Z");
     }
     let digits = tail.trim_start_matches(['+', '-']);
+    if !digits.is_ascii() {
+        return text.to_owned();
+    }
     match digits.len() {
         1 => format!("{head}{}0{digits}:00", &tail[..1]),
         2 => format!("{head}{tail}:00"),
@@ -499,6 +504,15 @@ fn full_offset(text: &str) -> String {
         }
         _ => format!("{head}{tail}"),
     }
+}
+
+/// What PostgreSQL's input functions skip: blanks of ASCII, and no others.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+fn skip_space(text: &str) -> &str {
+    text.trim_matches(is_space)
 }
 
 /// Elements of an array literal; `None` is NULL, nested arrays are kept as text.
@@ -513,7 +527,7 @@ fn split_array(text: &str, type_oid: u32) -> Result<Vec<Option<String>>> {
             type_name(type_oid)
         ))
     };
-    let trimmed = text.trim();
+    let trimmed = skip_space(text);
     let inner = trimmed
         .strip_prefix('{')
         .and_then(|t| t.strip_suffix('}'))
@@ -527,13 +541,13 @@ fn split_array(text: &str, type_oid: u32) -> Result<Vec<Option<String>>> {
         let plain = if *was_quoted {
             text
         } else {
-            text.trim().to_owned()
+            skip_space(&text).to_owned()
         };
         let is_null = !*was_quoted && plain.eq_ignore_ascii_case("NULL");
         *was_quoted = false;
         elements.push((!is_null).then_some(plain));
     };
-    if inner.trim().is_empty() {
+    if skip_space(inner).is_empty() {
         return Ok(Vec::new());
     }
     while let Some(character) = characters.next() {
@@ -567,7 +581,7 @@ fn split_array(text: &str, type_oid: u32) -> Result<Vec<Option<String>>> {
                 current.push(character);
             }
             // Space after a closing quote is no part of the element.
-            c if c.is_ascii_whitespace() && depth == 0 && was_quoted => {}
+            c if is_space(c) && depth == 0 && was_quoted => {}
             _ => current.push(character),
         }
     }

@@ -219,3 +219,12 @@ proptest! {
         let _ = read(&spelled, type_oid);
     }
 }
+
+/// Found by the properties above.
+#[test]
+fn only_ascii_blanks_are_skipped() {
+    assert!(read("}-:}é9", oid::TIMESTAMPTZ).is_err());
+    assert!(read("12:00+é9", oid::TIMESTAMPTZ).is_err());
+    let elements = read("{\u{a0}, b }", 1009).expect("an array");
+    assert_eq!(elements.to_string(), "[\u{a0}, b]");
+}
