@@ -6,7 +6,7 @@
 SCALE=${SLUICE_BENCH_SCALE:-1}
 tests/scripts/setup.sh bench
 say "Build"
-cargo build --release --locked --bin sluice --bin sample-data --bin plain-datafusion
+cargo build --release --locked --bin sluice --bin sample-data --bin plain-datafusion --features sluice-tests/bench
 
 say "Data (TPC-H, scale $SCALE)"
 "$BIN/sample-data" --scale "$SCALE" --format parquet --out "$DATA/bench-lake"

@@ -8,7 +8,7 @@ say "Format"
 cargo fmt --all --check
 
 say "Lints"
-cargo clippy --release --workspace --all-targets --locked -- -D warnings
+cargo clippy --release --workspace --all-targets --features sluice-tests/bench --locked -- -D warnings
 
 say "Documentation of our own crates"
 RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --release --workspace --no-deps --locked --document-private-items --quiet
