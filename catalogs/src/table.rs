@@ -80,6 +80,21 @@ impl CatalogTable {
         }
     }
 
+    /// The same table without its primary key: see `bind/keys.rs` of the planner.
+    #[must_use]
+    pub fn without_key(&self) -> Self {
+        CatalogTable {
+            catalogs: self.catalogs.clone(),
+            catalog: self.catalog.clone(),
+            metadata: self.metadata.clone(),
+            schema: self.schema.clone(),
+            constraints: Constraints::default(),
+            statistics: self.statistics.clone(),
+            pushdown: self.pushdown,
+            notes: Mutex::default(),
+        }
+    }
+
     /// The catalog it belongs to.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog

@@ -175,6 +175,7 @@ fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ord
             .filter_map(|text| text.parse().ok())
             .collect()
     };
+    let nulls = |row: &[Option<String>]| -> Vec<bool> { row.iter().map(Option::is_none).collect() };
     texts(a).cmp(&texts(b)).then_with(|| {
         numbers(a)
             .iter()
@@ -182,6 +183,8 @@ fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ord
             .map(|(x, y)| x.total_cmp(y))
             .find(|order| order.is_ne())
             .unwrap_or(std::cmp::Ordering::Equal)
+            // Where the NULLs stand tells apart what is left.
+            .then_with(|| nulls(a).cmp(&nulls(b)))
     })
 }
 
@@ -236,5 +239,23 @@ mod tests {
         assert!(rows(&one, &two, Order::Any).is_ok());
         assert!(rows(&one, &two, Order::Given).is_err());
         assert!(rows(&one, &make(&["a"]), Order::Any).is_err());
+        let pair = |cells: [Option<&str>; 4]| Rows {
+            columns: ["a", "b"]
+                .map(|name| crate::client::Column {
+                    name: name.into(),
+                    type_oid: 23,
+                })
+                .to_vec(),
+            rows: cells
+                .chunks(2)
+                .map(|row| row.iter().map(|c| c.map(str::to_owned)).collect())
+                .collect(),
+            tag: String::new(),
+        };
+        let (one, two) = (
+            pair([None, Some("0"), Some("0"), None]),
+            pair([Some("0"), None, None, Some("0")]),
+        );
+        assert!(rows(&one, &two, Order::Any).is_ok());
     }
 }

@@ -12,6 +12,7 @@ mod expand;
 mod keywords;
 mod numbers;
 mod privileges;
+mod same;
 mod session;
 mod single_value;
 mod sleep;
@@ -28,6 +29,7 @@ use sluice_spi::Result;
 
 use crate::pg_catalog::DatabaseSnapshot;
 
+pub use same::same;
 pub use single_value::single_value;
 
 /// What a session can be asked while a statement is planned, and the few things that SQL functions may
@@ -85,6 +87,7 @@ pub fn global_functions() -> Vec<ScalarUDF> {
     functions.extend(arithmetic::functions());
     functions.push(sleep::pg_sleep());
     functions.push(expand::pg_expandarray());
+    functions.push(same());
     functions
 }
 

@@ -3,6 +3,8 @@
 //! Tables are looked up first, all at once and without blocking ([`names`]); then the engine's own SQL
 //! planner runs over what was found ([`provider`]). No source is asked while the plan is made.
 
+mod keys;
+mod membership;
 mod multisets;
 mod names;
 mod passthrough;
@@ -228,6 +230,8 @@ impl Planner {
         let plan = session.virtual_tables.finish(plan)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
         let plan = multisets::count_copies(plan).map_err(engine_error)?;
+        let plan = membership::keep_unknown(plan).map_err(engine_error)?;
+        let plan = keys::forget(plan).map_err(engine_error)?;
         let joined = !state
             .config_options()
             .optimizer

@@ -233,9 +233,58 @@ impl Pass {
             return Ok(Transformed::no(LogicalPlan::Union(union)));
         }
         self.changed.set(true);
-        let union = Union::try_new_with_loose_types(union.inputs)?;
+        let inputs = with_common_numbers(union.inputs)?;
+        let union = Union::try_new_with_loose_types(inputs)?;
         Ok(Transformed::yes(TypeCoercionRewriter::coerce_union(union)?))
     }
+}
+
+/// The inputs of a union with one type for each column of numbers that are not all of one: the engine
+/// knows none for decimals of different widths.
+fn with_common_numbers(inputs: Vec<Arc<LogicalPlan>>) -> Result<Vec<Arc<LogicalPlan>>> {
+    let width = inputs
+        .first()
+        .map_or(0, |input| input.schema().fields().len());
+    let targets: Vec<Option<DataType>> = (0..width)
+        .map(|at| {
+            let mut types = inputs
+                .iter()
+                .map(|input| input.schema().field(at).data_type());
+            let decimal = types.clone().any(types::is_decimal);
+            let first = types.next()?;
+            let mixed = types.clone().any(|t| t != first);
+            (decimal && mixed)
+                .then(|| branches::common(std::iter::once(first).chain(types)))
+                .flatten()
+        })
+        .collect();
+    if targets.iter().all(Option::is_none) {
+        return Ok(inputs);
+    }
+    inputs
+        .into_iter()
+        .map(|input| {
+            let columns: Vec<Expr> = input
+                .schema()
+                .iter()
+                .zip(&targets)
+                .map(|((qualifier, field), target)| {
+                    let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+                    match target {
+                        Some(target) if target != field.data_type() => {
+                            types::cast_to(column, target.clone())
+                                .alias_qualified(qualifier.cloned(), field.name())
+                        }
+                        _ => column,
+                    }
+                })
+                .collect();
+            LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
+                .project(columns)?
+                .build()
+                .map(Arc::new)
+        })
+        .collect()
 }
 
 /// The plan with casts where its types are not those of `schema`.
