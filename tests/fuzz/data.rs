@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-/// What the generator knows of a type. Each means the same in every place.
+/// What the generator knows of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
     Int,
@@ -17,7 +17,7 @@ pub(crate) enum Type {
     Bool,
 }
 
-/// The columns of every table. Booleans are left to expressions: MySQL has none.
+/// The columns of every table. Booleans are left to expressions.
 pub(crate) const COLUMNS: [(&str, Type); 8] = [
     ("k", Type::Int),
     ("i", Type::Int),
@@ -40,11 +40,7 @@ pub(crate) fn postgresql_columns(collation: &str) -> String {
     )
 }
 
-/// Columns as MySQL writes them, under a collation that ignores case and accents.
-pub(crate) const MYSQL_COLUMNS: &str = "k int PRIMARY KEY, i int, j bigint, n decimal(12,2), f double, \
-     t varchar(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, d date, s datetime(6)";
-
-/// One value, as SQL's constants are written (with backslashes for MySQL doubled by the loader).
+/// One value, as SQL's constants are written.
 pub(crate) type Cell = Option<String>;
 
 /// Texts that differ by case, accent, blanks, quotes, wildcards.
@@ -119,8 +115,8 @@ pub(crate) fn rows(rng: &mut StdRng, count: usize) -> Vec<Vec<Cell>> {
         .collect()
 }
 
-/// A statement that loads rows. `double_backslashes` where the server reads them as escapes.
-pub(crate) fn insert(table: &str, rows: &[Vec<Cell>], double_backslashes: bool) -> Option<String> {
+/// A statement that loads rows.
+pub(crate) fn insert(table: &str, rows: &[Vec<Cell>]) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
@@ -132,13 +128,7 @@ pub(crate) fn insert(table: &str, rows: &[Vec<Cell>], double_backslashes: bool) 
                 .map(|cell| match cell {
                     None => "NULL".to_owned(),
                     Some(text) => {
-                        let quoted = text.replace('\'', "''");
-                        let escaped = if double_backslashes {
-                            quoted.replace('\\', "\\\\")
-                        } else {
-                            quoted
-                        };
-                        format!("'{escaped}'")
+                        format!("'{}'", text.replace('\'', "''"))
                     }
                 })
                 .collect();

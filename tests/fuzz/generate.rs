@@ -38,7 +38,6 @@ const CALLS: &[(Type, &str, &[Type])] = &[
     (Type::Num, "round({0}, 1)", &[Type::Num]),
     (Type::Num, "abs({0})", &[Type::Num]),
     (Type::Num, "({0})::numeric", &[Type::Int]),
-    (Type::Num, "greatest({0}, {1})", &[Type::Num, Type::Num]),
     (Type::Float, "({0} + {1})", &[Type::Float, Type::Float]),
     (Type::Float, "({0} * {1})", &[Type::Float, Type::Float]),
     (Type::Float, "({0})::float8", &[Type::Int]),

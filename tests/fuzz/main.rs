@@ -17,9 +17,7 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_tests::compare::{self, Order};
-use sluice_tests::{
-    Connection, Gateway, GatewayOptions, MariaDbServer, PostgresServer, Rows, ServerError, leaks,
-};
+use sluice_tests::{Connection, Gateway, GatewayOptions, PostgresServer, Rows, ServerError, leaks};
 
 use generate::Generator;
 use query::{Query, Table};
@@ -30,24 +28,15 @@ const ALL_QUERIES: u64 = 20_000;
 const DEFAULT_SEED: u64 = 20_261_121;
 
 /// Where a table is read from, the pairs of catalog and schema.
-const PLACES: [&str; 4] = ["memory.public", "shop.public", "store.fuzz", "shop.public"];
+const PLACES: [&str; 2] = ["memory.public", "shop.public"];
 
 /// Session settings, one session each. A query runs in all of them in turn.
-const VARIANTS: [&[&str]; 6] = [
+const VARIANTS: [&[&str]; 5] = [
     &["SET sluice.workers = 0"],
     &["SET sluice.workers = 0", "SET sluice.pushdown = off"],
     &["SET sluice.workers = 1"],
     &["SET sluice.workers = 2"],
-    &[
-        "SET sluice.workers = 0",
-        "SET sluice.join_pushdown = 'always'",
-        "SET sluice.aggregation_pushdown = 'always'",
-    ],
-    &[
-        "SET sluice.workers = 4",
-        "SET sluice.join_pushdown = 'never'",
-        "SET sluice.aggregation_pushdown = 'never'",
-    ],
+    &["SET sluice.workers = 4"],
 ];
 
 /// Differences that are looked into before the run ends.
@@ -57,8 +46,6 @@ const MAX_SHRINKS: usize = 400;
 
 struct Servers {
     oracle: PostgresServer,
-    // Kept for as long as the gateway reads it.
-    _store: MariaDbServer,
     gateway: Gateway,
 }
 
@@ -74,8 +61,6 @@ fn servers(rng: &mut StdRng) -> Servers {
         &mut admin,
         "CREATE DATABASE shop TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
     );
-    let store = MariaDbServer::start();
-    store.run("CREATE DATABASE fuzz CHARACTER SET utf8mb4");
     let (mut truth, mut shop) = (oracle.connect("oracle"), oracle.connect("shop"));
     for (table, count) in data::TABLES {
         let rows = data::rows(rng, count);
@@ -87,23 +72,15 @@ fn servers(rng: &mut StdRng) -> Servers {
                     data::postgresql_columns(collation)
                 ),
             );
-            if let Some(insert) = data::insert(table, &rows, false) {
+            if let Some(insert) = data::insert(table, &rows) {
                 must(session, &insert);
             }
             must(session, &format!("ANALYZE {table}"));
-        }
-        store.run(&format!(
-            "CREATE TABLE fuzz.{table} ({})",
-            data::MYSQL_COLUMNS
-        ));
-        if let Some(insert) = data::insert(&format!("fuzz.{table}"), &rows, true) {
-            store.run(&insert);
         }
     }
     let gateway = GatewayOptions::new()
         .catalog("memory", "connector = \"memory\"\n")
         .catalog("shop", oracle.catalog("shop"))
-        .catalog("store", store.catalog("fuzz"))
         .workers(4)
         .start();
     let mut session = gateway.connect("sluice");
@@ -113,11 +90,7 @@ fn servers(rng: &mut StdRng) -> Servers {
             &format!("CREATE TABLE memory.public.{table} AS SELECT * FROM shop.public.{table}"),
         );
     }
-    Servers {
-        oracle,
-        _store: store,
-        gateway,
-    }
+    Servers { oracle, gateway }
 }
 
 fn must(session: &mut Connection, sql: &str) {
