@@ -182,8 +182,9 @@ impl MetadataCache {
         self.described.peek(&schema.to_owned())
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and has the connector forget.
     pub fn flush(&self) {
+        self.connector.forget();
         self.schemas.clear();
         self.listings.clear();
         self.described.clear();

@@ -7,6 +7,7 @@
 mod cache;
 mod codec;
 pub mod functions;
+pub mod keys;
 mod options;
 pub mod pg_catalog;
 mod registry;
@@ -19,6 +20,6 @@ pub use cache::{METADATA_TTL, MetadataCache};
 pub use codec::SluiceCodec;
 pub use options::SluiceOptions;
 pub use registry::{Catalog, Catalogs};
-pub use scan::{ConnectorScanExec, FilterNote, ScanTarget, as_scan};
+pub use scan::{ConnectorScanExec, PushdownNote, ScanTarget, as_scan};
 pub use system::{SYSTEM_CATALOG, SystemConnector, SystemTable};
 pub use table::CatalogTable;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sluice_spi::{
-    Connector, ConnectorContext, ConnectorFactory, Error, Result, SqlState, interpolate, nearest,
+    ConnectionBudgets, Connector, ConnectorContext, ConnectorFactory, Error, Result, SqlState,
+    interpolate, nearest,
 };
 
 use crate::cache::{METADATA_TTL, MetadataCache};
@@ -111,6 +112,7 @@ impl Catalogs {
         &mut self,
         dir: &Path,
         factories: &[Box<dyn ConnectorFactory>],
+        connections: &Arc<dyn ConnectionBudgets>,
     ) -> std::result::Result<(), Vec<Error>> {
         let folder = dir.join("catalogs");
         if !folder.exists() {
@@ -130,7 +132,7 @@ impl Catalogs {
         files.sort();
         let mut errors = Vec::new();
         for path in files {
-            match load_file(&path, dir, factories) {
+            match load_file(&path, dir, factories, connections) {
                 Ok(catalog) => self.add(catalog),
                 Err(error) => errors.push(error),
             }
@@ -143,7 +145,12 @@ impl Catalogs {
     }
 }
 
-fn load_file(path: &Path, dir: &Path, factories: &[Box<dyn ConnectorFactory>]) -> Result<Catalog> {
+fn load_file(
+    path: &Path,
+    dir: &Path,
+    factories: &[Box<dyn ConnectorFactory>],
+    connections: &Arc<dyn ConnectionBudgets>,
+) -> Result<Catalog> {
     let place = format!(
         "catalogs/{}",
         path.file_name().unwrap_or_default().to_string_lossy()
@@ -184,6 +191,7 @@ fn load_file(path: &Path, dir: &Path, factories: &[Box<dyn ConnectorFactory>]) -
     let context = ConnectorContext {
         catalog: name.clone(),
         config_dir: Some(dir.to_path_buf()),
+        connections: connections.clone(),
     };
     let connector = factory
         .create(context, keys)

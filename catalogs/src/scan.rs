@@ -25,15 +25,19 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties, StatisticsArgs,
 };
 use futures::{StreamExt, TryStreamExt};
-use sluice_spi::{Pushed, ReadRequest, ScanDescription, ScanMetrics, Split, TableHandle};
+use sluice_spi::{
+    ColumnMetadata, Generated, Pushed, ReadRequest, RunTimeKeys, ScanDescription, ScanMetrics,
+    Split, TableHandle, TableKind, TableMetadata,
+};
 
-use crate::Catalogs;
+use crate::keys::{Keyed, KeyedScan, SharedKeys};
+use crate::{Catalogs, SluiceOptions};
 
-/// What happened to one conjunct on its way to the source, for EXPLAIN.
+/// What happened to a conjunct or an operation on its way to the source, for EXPLAIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilterNote {
-    /// The conjunct as the user would write it.
-    pub filter: String,
+pub struct PushdownNote {
+    /// The conjunct as the user would write it, or the operation in a few words.
+    pub subject: String,
     /// How far it went, and why not further.
     pub outcome: Pushed,
 }
@@ -54,7 +58,46 @@ pub struct ScanTarget {
     /// True where only the coordinator's process has the data.
     pub coordinator_only: bool,
     /// What was pushed and what not. Empty on workers.
-    pub notes: Vec<FilterNote>,
+    pub notes: Vec<PushdownNote>,
+}
+
+impl ScanTarget {
+    /// What is read, for people: `catalog.schema.table`, or the catalog and the operations that it does.
+    pub fn label(&self) -> String {
+        let (catalog, relation) = (&self.handle.catalog, &self.handle.relation);
+        match relation.is_plain() {
+            true => format!("{catalog}.{}.{}", self.schema_name, self.table_name),
+            false => format!("{catalog}: {relation}"),
+        }
+    }
+}
+
+impl ScanTarget {
+    /// The table as a connector is asked about it while it is read.
+    pub(crate) fn metadata(&self) -> TableMetadata {
+        let native = self.handle.relation.columns();
+        let columns = self.schema.fields().iter().enumerate();
+        TableMetadata {
+            schema: self.schema_name.clone(),
+            name: self.table_name.clone(),
+            kind: TableKind::Table,
+            comment: None,
+            columns: columns
+                .map(|(index, field)| ColumnMetadata {
+                    field: field.clone(),
+                    native_type: native
+                        .get(index)
+                        .map(|column| column.native_type.clone())
+                        .unwrap_or_default(),
+                    comment: None,
+                    default: None,
+                    generated: Generated::No,
+                })
+                .collect(),
+            primary_key: Vec::new(),
+            handle: self.handle.clone(),
+        }
+    }
 }
 
 /// Reads the splits of a table. Partition `i` reads the splits of group `i`, one after the other.
@@ -65,8 +108,11 @@ pub struct ConnectorScanExec {
     projection: Vec<usize>,
     groups: Vec<Vec<Split>>,
     limit: Option<usize>,
+    is_one_task: bool,
     /// Filters over the scan's output that other operators fill while they run.
     dynamic_filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// What becomes of them where the source takes keys.
+    keys: Arc<SharedKeys>,
     statistics: Arc<Statistics>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -98,7 +144,9 @@ impl ConnectorScanExec {
             projection,
             groups,
             limit,
+            is_one_task: false,
             dynamic_filters: Vec::new(),
+            keys: Arc::default(),
             statistics: Arc::new(Statistics::new_unknown(&schema)),
             properties,
             metrics: ExecutionPlanMetricsSet::new(),
@@ -116,6 +164,7 @@ impl ConnectorScanExec {
     #[must_use]
     pub fn with_dynamic_filters(mut self, filters: Vec<Arc<dyn PhysicalExpr>>) -> Self {
         self.dynamic_filters = filters;
+        self.keys = Arc::default();
         self
     }
 
@@ -130,6 +179,7 @@ impl ConnectorScanExec {
         )?;
         scan.dynamic_filters.clone_from(&self.dynamic_filters);
         scan.statistics = self.statistics.clone();
+        scan.is_one_task = self.is_one_task;
         Ok(scan)
     }
 
@@ -164,6 +214,18 @@ impl ConnectorScanExec {
         &self.target
     }
 
+    /// The same scan, not to be spread over tasks.
+    #[must_use]
+    pub fn in_one_task(mut self) -> Self {
+        self.is_one_task = true;
+        self
+    }
+
+    /// True where it must not be spread over tasks.
+    pub fn is_one_task(&self) -> bool {
+        self.is_one_task || self.target.coordinator_only
+    }
+
     /// Columns of the handle that it returns, in order.
     pub fn projection(&self) -> &[usize] {
         &self.projection
@@ -187,6 +249,16 @@ impl ConnectorScanExec {
     /// Filters that are filled at run time.
     pub fn dynamic_filters(&self) -> &[Arc<dyn PhysicalExpr>] {
         &self.dynamic_filters
+    }
+
+    /// What its source takes of keys that become known at run time.
+    pub fn run_time_keys(&self) -> Option<RunTimeKeys> {
+        let catalog = self.catalogs.get(&self.target.handle.catalog)?;
+        catalog.connector().run_time_keys()
+    }
+
+    pub(crate) fn shared_keys(&self) -> &SharedKeys {
+        &self.keys
     }
 
     /// What the connector says it will do at the source.
@@ -246,10 +318,8 @@ impl DisplayAs for ConnectorScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "ConnectorScanExec: {}.{}.{}, splits={}",
-            self.target.handle.catalog,
-            self.target.schema_name,
-            self.target.table_name,
+            "ConnectorScanExec: {}, splits={}",
+            self.target.label(),
             self.splits().count()
         )
     }
@@ -295,6 +365,9 @@ impl ExecutionPlan for ConnectorScanExec {
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
         let mut fresh = Self::clone(&self);
         fresh.metrics = ExecutionPlanMetricsSet::new();
+        // Their joins forget them too, so the keys of the last run would stay in them.
+        fresh.dynamic_filters.clear();
+        fresh.keys = Arc::default();
         Ok(Arc::new(fresh))
     }
 
@@ -325,29 +398,71 @@ impl ExecutionPlan for ConnectorScanExec {
             set: self.metrics.clone(),
             partition,
         });
-        let request =
-            move |split: Split, target: &ScanTarget, projection: &[usize], limit| ReadRequest {
-                query_id: target.query_id.clone(),
-                handle: target.handle.clone(),
-                split,
-                schema: target.schema.clone(),
-                projection: projection.to_vec(),
-                limit,
-                dynamic_filters: dynamic_filters.clone(),
-                batch_rows: context.session_config().batch_size(),
-                metrics: metrics.clone(),
-            };
+        let options = SluiceOptions::of(context.session_config());
+        let snapshot = options.snapshot(&self.target.handle.catalog)?;
+        let keyed = connector
+            .run_time_keys()
+            .filter(|_| !dynamic_filters.is_empty())
+            .map(|limits| KeyedScan {
+                connector: connector.clone(),
+                target: self.target.clone(),
+                filters: dynamic_filters.clone(),
+                limits,
+                wait: options.dynamic_filter_wait(),
+                metrics: self.metrics.clone(),
+                partition,
+            });
+        let keys = self.keys.clone();
+        let handle = self.target.handle.clone();
+        // Asked for at the first poll: by then, the joins above have usually read their other side.
+        let start = async move {
+            Ok::<_, DataFusionError>(match keyed {
+                None => Some(handle),
+                Some(wish) => match keys.resolve(&wish).await? {
+                    Keyed::Handle(handle) => Some(*handle),
+                    Keyed::Nothing => None,
+                },
+            })
+        };
+        let request = move |split: Split,
+                            handle: &TableHandle,
+                            target: &ScanTarget,
+                            projection: &[usize],
+                            limit| ReadRequest {
+            query_id: target.query_id.clone(),
+            handle: handle.clone(),
+            split,
+            schema: target.schema.clone(),
+            projection: projection.to_vec(),
+            limit,
+            dynamic_filters: dynamic_filters.clone(),
+            snapshot: snapshot.clone(),
+            batch_rows: context.session_config().batch_size(),
+            metrics: metrics.clone(),
+        };
         let (target, projection, limit) =
             (self.target.clone(), self.projection.clone(), self.limit);
-        let batches = futures::stream::iter(splits)
-            .map(move |split| {
-                let request = request(split, &target, &projection, limit);
-                connector
-                    .reader()
-                    .read(request)
-                    .map(|s| s.map_err(DataFusionError::from))
+        let batches = futures::stream::once(start)
+            .map_ok(move |handle| {
+                let (connector, request) = (connector.clone(), request.clone());
+                let (target, projection) = (target.clone(), projection.clone());
+                let splits = if handle.is_some() {
+                    splits.clone()
+                } else {
+                    Vec::new()
+                };
+                let handle = handle.unwrap_or_else(|| target.handle.clone());
+                futures::stream::iter(splits)
+                    .map(move |split| {
+                        let request = request(split, &handle, &target, &projection, limit);
+                        connector
+                            .reader()
+                            .read(request)
+                            .map(|s| s.map_err(DataFusionError::from))
+                    })
+                    .map_err(DataFusionError::from)
+                    .try_flatten()
             })
-            .map_err(DataFusionError::from)
             .try_flatten()
             .inspect(move |batch| {
                 if let Ok(batch) = batch {
@@ -389,7 +504,9 @@ impl ExecutionPlan for ConnectorScanExec {
             .map(|f| f.filter)
             .filter(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
             .collect();
-        if !matches!(phase, FilterPushdownPhase::Post) || dynamic.is_empty() {
+        // A limit picks its rows before a filter above it sees them.
+        let is_limited = self.limit.is_some();
+        if !matches!(phase, FilterPushdownPhase::Post) || dynamic.is_empty() || is_limited {
             return Ok(FilterPushdownPropagation {
                 filters,
                 updated_node: None,
@@ -397,6 +514,7 @@ impl ExecutionPlan for ConnectorScanExec {
         }
         let mut scan = self.clone();
         scan.dynamic_filters.extend(dynamic);
+        scan.keys = Arc::default();
         Ok(FilterPushdownPropagation {
             filters,
             updated_node: Some(Arc::new(scan)),

@@ -10,9 +10,9 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use futures::StreamExt;
 use sluice_spi::{
-    BatchStream, ColumnMetadata, Connector, Error, Metadata, ReadRequest, Reader, RelColumn,
-    Relation, Result, ScanDescription, Split, SplitRequest, SplitSource, SqlState, TableHandle,
-    TableKind, TableMetadata, TableStatistics, TableSummary,
+    BatchStream, ColumnMetadata, Connector, Error, Generated, Metadata, ReadRequest, Reader,
+    RelColumn, Relation, Result, ScanDescription, Split, SplitRequest, SplitSource, SqlState,
+    TableHandle, TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 
 /// The catalog's name.
@@ -63,6 +63,7 @@ impl SystemConnector {
                 native_type: field.data_type().to_string(),
                 comment: None,
                 default: None,
+                generated: Generated::No,
             })
             .collect();
         let relation = Relation::Scan {

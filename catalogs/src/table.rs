@@ -14,11 +14,12 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use parking_lot::Mutex;
 use sluice_spi::{
-    FilterPushdown, Pushed, Reason, SplitRequest, TableKind, TableMetadata, TableStatistics,
+    FilterPushdown, Pushed, Reason, SplitRequest, TableHandle, TableKind, TableMetadata,
+    TableStatistics,
 };
 
 use crate::options::SluiceOptions;
-use crate::scan::{ConnectorScanExec, FilterNote, ScanTarget};
+use crate::scan::{ConnectorScanExec, PushdownNote, ScanTarget};
 use crate::{Catalog, Catalogs, statistics};
 
 /// One reference to a table in one statement.
@@ -31,7 +32,7 @@ pub struct CatalogTable {
     statistics: Arc<TableStatistics>,
     pushdown: bool,
     /// What the planner offered so far. The planner offers a conjunct more than once.
-    notes: Mutex<Vec<FilterNote>>,
+    notes: Mutex<Vec<PushdownNote>>,
 }
 
 impl std::fmt::Debug for CatalogTable {
@@ -105,6 +106,60 @@ impl CatalogTable {
         &self.metadata
     }
 
+    /// Every catalog of this process.
+    pub fn catalogs(&self) -> &Arc<Catalogs> {
+        &self.catalogs
+    }
+
+    /// Whether anything is offered to the source.
+    pub fn is_offered(&self) -> bool {
+        self.pushdown && self.catalog.connector().pushdown().is_some()
+    }
+
+    /// The handle with `filters`, where the source takes all of them exactly; else the reason of one that it
+    /// does not.
+    pub fn exactly(&self, filters: &[Expr]) -> std::result::Result<TableHandle, Reason> {
+        let answer = self.offer(filters);
+        for outcome in answer.outcome {
+            if let Pushed::Superset(reason) | Pushed::No(reason) = outcome {
+                return Err(reason);
+            }
+        }
+        Ok(answer.handle)
+    }
+
+    /// The statistics of the whole table after `filters`, as estimated.
+    pub fn estimate(
+        &self,
+        state: &dyn Session,
+        handle: TableHandle,
+        filters: &[Expr],
+    ) -> Result<Statistics> {
+        let target = Arc::new(ScanTarget {
+            query_id: "".into(),
+            schema_name: String::new(),
+            table_name: String::new(),
+            handle,
+            schema: self.schema.clone(),
+            coordinator_only: false,
+            notes: Vec::new(),
+        });
+        self.filtered_statistics(state, &target, filters)
+    }
+
+    /// What was noted so far.
+    pub fn notes(&self) -> Vec<PushdownNote> {
+        self.notes.lock().clone()
+    }
+
+    /// Notes what happened to work on its way to the source, once.
+    pub fn add_note(&self, note: PushdownNote) {
+        let mut notes = self.notes.lock();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
     fn offer(&self, conjuncts: &[Expr]) -> FilterPushdown {
         let handle = &self.metadata.handle;
         let refuse = |reason: &str| FilterPushdown {
@@ -121,15 +176,11 @@ impl CatalogTable {
     }
 
     fn note(&self, conjuncts: &[Expr], outcome: &[Pushed]) {
-        let mut notes = self.notes.lock();
         for (expr, outcome) in conjuncts.iter().zip(outcome) {
-            let note = FilterNote {
-                filter: expr.human_display().to_string(),
+            self.add_note(PushdownNote {
+                subject: expr.human_display().to_string(),
                 outcome: outcome.clone(),
-            };
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
+            });
         }
     }
 }
@@ -191,6 +242,7 @@ impl TableProvider for CatalogTable {
         let request = SplitRequest {
             query_id: query_id.clone(),
             parallelism: partitions.saturating_mul(options.workers.max(1)),
+            limit,
         };
         let splits = self
             .catalog

@@ -77,6 +77,7 @@ fn column(field: Field, comment: Option<&str>, default: Option<&str>) -> ColumnM
         field: Arc::new(field),
         comment: comment.map(str::to_owned),
         default: default.map(str::to_owned),
+        generated: sluice_spi::Generated::No,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_catalogs::{Catalog, Catalogs};
-use sluice_spi::{ConnectorContext, ConnectorFactory, Error};
+use sluice_spi::{ConnectionBudgets, ConnectorContext, ConnectorFactory, Error};
 
 /// Every connector.
 pub fn factories() -> Vec<Box<dyn ConnectorFactory>> {
@@ -18,17 +18,22 @@ pub fn factories() -> Vec<Box<dyn ConnectorFactory>> {
 /// Catalogs that need no server and no file: what a process without a configuration folder has.
 const BUILT_IN: [&str; 2] = ["tpch", "memory"];
 
-/// The catalogs of a configuration folder, or the built-in ones without a folder.
-pub fn catalogs(dir: Option<&std::path::Path>) -> Result<Catalogs, Vec<Error>> {
+/// The catalogs of a configuration folder, or the built-in ones without a folder. `connections` says
+/// how many connections each may open.
+pub fn catalogs(
+    dir: Option<&std::path::Path>,
+    connections: &Arc<dyn ConnectionBudgets>,
+) -> Result<Catalogs, Vec<Error>> {
     let factories = factories();
     let mut catalogs = Catalogs::new();
     match dir {
-        Some(dir) => catalogs.load_dir(dir, &factories)?,
+        Some(dir) => catalogs.load_dir(dir, &factories, connections)?,
         None => {
             for factory in factories.iter().filter(|f| BUILT_IN.contains(&f.name())) {
                 let context = ConnectorContext {
                     catalog: factory.name().to_owned(),
                     config_dir: None,
+                    connections: connections.clone(),
                 };
                 let connector = factory
                     .create(context, toml::Table::new())

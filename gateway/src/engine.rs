@@ -64,6 +64,9 @@ pub struct RowStream {
     pub schema: SchemaRef,
     /// `SELECT`, `EXPLAIN`, `SHOW`, …
     pub verb: &'static str,
+    /// The statement was planned again, since a table had changed, and has other columns now than when it
+    /// was prepared.
+    pub changed: bool,
     /// The batches.
     pub batches: BoxStream<'static, Result<RecordBatch>>,
 }

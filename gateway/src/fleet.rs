@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion_distributed::{ChannelResolver, DistributedExt, WorkerResolver};
+use datafusion_distributed::{
+    ChannelResolver, DistributedExt, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse,
+    WorkerResolver,
+};
 use http::HeaderMap;
+use sluice_catalogs::keys::await_keys;
 use sluice_catalogs::{Catalogs, SluiceCodec, SluiceOptions, functions};
 use sluice_planner::Fleet;
 use sluice_workers::{Membership, SessionCustomizer, WorkerChannels, query_headers};
@@ -80,6 +84,7 @@ pub fn task_session(catalogs: Arc<Catalogs>) -> SessionCustomizer {
             .with_distributed_option_extension_from_headers::<SluiceOptions>(headers)?;
         let config = builder.config().get_or_insert_default();
         let options = SluiceOptions::of(config);
+        options.list_keys(config);
         config.options_mut().execution.time_zone = Some(options.time_zone);
         let mut scalar = builder.scalar_functions().take().unwrap_or_default();
         scalar.extend(functions::global_functions().into_iter().map(Arc::new));
@@ -87,6 +92,15 @@ pub fn task_session(catalogs: Arc<Catalogs>) -> SessionCustomizer {
         aggregates.extend(functions::global_aggregates().into_iter().map(Arc::new));
         Ok(builder
             .with_scalar_functions(scalar)
-            .with_aggregate_functions(aggregates))
+            .with_aggregate_functions(aggregates)
+            .with_distributed_worker_plan_rewrite_handler(mark_awaited_keys))
     })
+}
+
+/// Which keys a scan waits for depends on the joins that are in the same task.
+fn mark_awaited_keys(
+    event: WorkerPlanRewriteEvent<'_>,
+) -> Result<WorkerPlanRewriteEventResponse, DataFusionError> {
+    await_keys(&event.plan);
+    Ok(WorkerPlanRewriteEventResponse::new(event.plan))
 }

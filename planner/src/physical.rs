@@ -24,6 +24,7 @@ use datafusion_distributed::{
     DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, RouteTasksHandler,
     ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse, SessionStateBuilderExt,
 };
+use sluice_catalogs::keys::await_keys;
 use sluice_catalogs::{SluiceOptions, as_scan};
 use sluice_spi::Result;
 use url::Url;
@@ -72,10 +73,12 @@ impl Planner {
             _ if bound.local_only => Vec::new(),
             limit => self.fleet.workers(limit),
         };
-        let state = self.statement_state(session, workers.len());
+        let mut state = self.statement_state(session, workers.len());
         let logical = query.for_run(&state, parameters)?;
         let schema = Arc::new(logical.schema().as_arrow().clone());
         let local = physical_plan(&state, &logical).await?;
+        list_keys(&mut state, &local)?;
+        await_keys(&local);
         let embedded = self.fleet.embedded();
         let refusal = if bound.local_only {
             Some("it reads tables of the session")
@@ -147,6 +150,25 @@ impl PlanSession {
         self.distribute_above_bytes
             .unwrap_or(planner.config.distribute_above_bytes as u64)
     }
+}
+
+/// Lets joins keep key lists as long as the sources of `plan` take them.
+fn list_keys(state: &mut SessionState, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    let mut longest = 0;
+    plan.apply(|node| {
+        let keys = as_scan(node.as_ref())
+            .filter(|scan| !scan.dynamic_filters().is_empty())
+            .and_then(|scan| scan.run_time_keys());
+        longest = longest.max(keys.map_or(0, |keys| keys.max_keys));
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(engine_error)?;
+    let config = state.config_mut();
+    if let Some(options) = config.options_mut().extensions.get_mut::<SluiceOptions>() {
+        options.listed_keys = longest;
+    }
+    SluiceOptions::of(config).list_keys(config);
+    Ok(())
 }
 
 async fn physical_plan(
@@ -247,7 +269,7 @@ fn desired_task_count(
     event: DesiredTaskCountEvent<'_>,
 ) -> Option<datafusion::common::Result<DesiredTaskCountEventResponse>> {
     let scan = as_scan(event.plan.as_ref())?;
-    if scan.target().coordinator_only {
+    if scan.is_one_task() {
         return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
     }
     let splits = scan.splits().count().max(1);

@@ -1,6 +1,7 @@
 //! The planner of a process, and what a session tells it with each statement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
 use datafusion::catalog::TableProvider;
@@ -39,8 +40,18 @@ pub struct PlanSession {
     pub search_path: Arc<[String]>,
     /// Time zone of the session.
     pub time_zone: String,
-    /// Whether filters are offered to the sources.
+    /// Whether work is offered to the sources.
     pub pushdown: bool,
+    /// Whether joins of one source run there: `automatic`, `always` or `never`.
+    pub join_pushdown: String,
+    /// Whether aggregates of one source run there: `automatic`, `always` or `never`.
+    pub aggregation_pushdown: String,
+    /// Whether joins tell scans of the keys that they have found.
+    pub run_time_filters: bool,
+    /// How long a scan may wait for such keys; `None` leaves it to each catalog.
+    pub dynamic_filter_wait: Option<Duration>,
+    /// Names of optimizer rules that are switched off, separated by commas.
+    pub rules_off: String,
     /// Workers that may take part; `None` is all of them.
     pub workers: Option<usize>,
     /// Partitions per task; `None` is the process's default.
@@ -140,11 +151,20 @@ impl Planner {
         if let Some(partitions) = session.target_partitions {
             options.execution.target_partitions = partitions.max(1);
         }
+        options.optimizer.enable_join_dynamic_filter_pushdown = session.run_time_filters;
         if let Some(sluice) = options.extensions.get_mut::<SluiceOptions>() {
             sluice.query_id = session.query_id.to_string();
             sluice.workers = workers;
             sluice.pushdown = session.pushdown;
+            sluice.join_pushdown.clone_from(&session.join_pushdown);
+            sluice
+                .aggregation_pushdown
+                .clone_from(&session.aggregation_pushdown);
             sluice.time_zone = session.time_zone.clone();
+            sluice.rules_off.clone_from(&session.rules_off);
+            if let Some(wait) = session.dynamic_filter_wait {
+                sluice.dynamic_filter_wait_millis = wait.as_millis().try_into().unwrap_or(u64::MAX);
+            }
         }
         state.mark_start_execution();
         for function in session.functions.iter() {

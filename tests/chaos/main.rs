@@ -3,6 +3,7 @@
 
 mod clients;
 mod lifecycle;
+mod snapshots;
 mod sources;
 mod workers;
 

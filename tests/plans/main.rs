@@ -79,6 +79,36 @@ fn filters_are_pushed_where_they_mean_the_same() {
 }
 
 #[test]
+fn operations_are_pushed_where_they_mean_the_same() {
+    check(
+        "operations",
+        "(COSTS OFF)",
+        &[
+            // One source entirely: one statement.
+            "SELECT o_orderpriority, count(*), max(o_orderdate) FROM shop.public.orders \
+             WHERE o_orderdate >= DATE '1995-01-01' GROUP BY o_orderpriority",
+            "SELECT n_name, sum(o_totalprice) FROM shop.public.orders, shop.public.customer, shop.public.nation \
+             WHERE o_custkey = c_custkey AND c_nationkey = n_nationkey GROUP BY n_name ORDER BY 2 DESC LIMIT 5",
+            "SELECT o_orderkey, o_totalprice FROM shop.public.orders ORDER BY o_totalprice DESC, o_orderkey LIMIT 10",
+            "SELECT avg(l_extendedprice * (1 - l_discount)) FROM shop.public.lineitem WHERE l_shipmode = 'AIR'",
+            "SELECT count(DISTINCT c_nationkey) FROM shop.public.customer",
+            "SELECT DISTINCT c_mktsegment FROM shop.public.customer",
+            "SELECT count(*) FROM shop.public.orders o WHERE EXISTS (SELECT FROM shop.public.lineitem \
+             WHERE l_orderkey = o.o_orderkey AND l_commitdate < l_receiptdate)",
+            "SELECT o_custkey, count(*) FROM shop.public.orders GROUP BY o_custkey HAVING count(*) > 30",
+            "SELECT sum(k) FROM (SELECT c_custkey k FROM shop.public.customer UNION ALL \
+             SELECT o_custkey FROM shop.public.orders) u",
+            // The engine's part, and why.
+            "SELECT stddev(o_totalprice) FROM shop.public.orders",
+            "SELECT upper(c_mktsegment), count(*) FROM shop.public.customer GROUP BY 1",
+            "SELECT c_name, o_orderkey FROM shop.public.customer, shop.public.orders WHERE c_custkey = o_custkey",
+            "SELECT count(*) FROM shop.public.orders WHERE o_custkey NOT IN (SELECT c_custkey FROM shop.public.customer)",
+            "SELECT n_name, count(*) FROM shop.public.customer, tpch.sf0_1.nation WHERE c_nationkey = n_nationkey GROUP BY n_name",
+        ],
+    );
+}
+
+#[test]
 fn files_are_pruned() {
     check(
         "files",
@@ -99,6 +129,24 @@ fn joins_over_sources_have_exchanges() {
             "SELECT n_name, count(*) FROM shop.public.customer, lake.sf0_1.orders, tpch.sf0_1.nation \
              WHERE c_custkey = o_custkey AND c_nationkey = n_nationkey GROUP BY n_name ORDER BY n_name",
             "SELECT l_returnflag, sum(l_quantity) FROM lake.sf0_1.lineitem GROUP BY l_returnflag",
+        ],
+    );
+}
+
+#[test]
+fn semi_joins_are_tested_where_they_leave_the_fewest_rows() {
+    check(
+        "reduction",
+        "(COSTS OFF)",
+        &[
+            "SELECT c_name, sum(l_quantity) FROM lake.sf0_1.customer, lake.sf0_1.orders, lake.sf0_1.lineitem \
+             WHERE o_orderkey IN (SELECT l_orderkey FROM lake.sf0_1.lineitem GROUP BY l_orderkey \
+             HAVING sum(l_quantity) > 300) AND c_custkey = o_custkey AND o_orderkey = l_orderkey GROUP BY c_name",
+            "SELECT sum(l_extendedprice) FROM lake.sf0_1.lineitem, lake.sf0_1.part WHERE p_partkey = l_partkey \
+             AND p_brand = 'Brand#23' AND l_quantity < (SELECT avg(l_quantity) FROM lake.sf0_1.lineitem \
+             WHERE l_partkey = p_partkey)",
+            "SELECT c_name, o_orderkey FROM lake.sf0_1.orders, shop.public.customer \
+             WHERE o_custkey = c_custkey AND o_orderkey = 7",
         ],
     );
 }

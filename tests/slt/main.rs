@@ -11,9 +11,18 @@ use std::sync::OnceLock;
 use sluice_tests::{Connection, Gateway, GatewayOptions, PostgresServer, corpus, leaks, paths};
 
 /// How a session of the corpus is set up.
-const VARIANTS: [(&str, &str, &[&str]); 4] = [
+const VARIANTS: [(&str, &str, &[&str]); 5] = [
     ("in the coordinator", "shop", &["SET sluice.workers = 0"]),
     ("on two workers", "shop", &["SET sluice.workers = 2"]),
+    (
+        "with everything pushed",
+        "shop",
+        &[
+            "SET sluice.workers = 0",
+            "SET sluice.join_pushdown = always",
+            "SET sluice.aggregation_pushdown = always",
+        ],
+    ),
     (
         "without pushdown",
         "shop",

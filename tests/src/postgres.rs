@@ -153,6 +153,11 @@ impl PostgresServer {
             .map_or_else(|error| error.to_string(), |rows| rows.lines())
     }
 
+    /// What the server has written to its log so far. `log_statement` decides whether statements are in it.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Ends it at once, as a crash does; [`Self::restart`] brings it back.
     pub fn kill(&self) {
         self.process.signal(Signal::Kill);

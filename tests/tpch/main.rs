@@ -15,11 +15,19 @@ const DEFAULT_SCALE: &str = "0.1";
 const WORKERS: usize = 4;
 
 /// Session settings of each variant.
-const VARIANTS: [(&str, &[&str]); 5] = [
+const VARIANTS: [(&str, &[&str]); 6] = [
     ("no worker", &["SET sluice.workers = 0"]),
     ("one worker", &["SET sluice.workers = 1"]),
     ("two workers", &["SET sluice.workers = 2"]),
     ("four workers", &["SET sluice.workers = 4"]),
+    (
+        "no worker, everything pushed",
+        &[
+            "SET sluice.workers = 0",
+            "SET sluice.join_pushdown = always",
+            "SET sluice.aggregation_pushdown = always",
+        ],
+    ),
     (
         "two workers, no pushdown",
         &["SET sluice.workers = 2", "SET sluice.pushdown = off"],

@@ -8,8 +8,8 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use sluice_spi::{
-    ColumnMetadata, Error, Metadata, RelColumn, Relation, Result, TableHandle, TableKind,
-    TableMetadata, TableStatistics, TableSummary,
+    ColumnMetadata, Error, Generated, Metadata, RelColumn, Relation, Result, TableHandle,
+    TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 
 use crate::LakeConnector;
@@ -138,6 +138,7 @@ impl LakeConnector {
                     native_type: c.native_type,
                     comment: None,
                     default: None,
+                    generated: Generated::No,
                 })
                 .collect(),
             primary_key: Vec::new(),

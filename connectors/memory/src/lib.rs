@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_spi::{
     BatchStream, ByteSize, ColumnMetadata, Connector, ConnectorContext, ConnectorFactory, Error,
-    Metadata, ReadRequest, Reader, RelColumn, Relation, Result, ScanDescription, Split,
+    Generated, Metadata, ReadRequest, Reader, RelColumn, Relation, Result, ScanDescription, Split,
     SplitRequest, SplitSource, SqlState, TableHandle, TableKind, TableMetadata, TableStatistics,
     TableSummary, Writer, parse_section, types,
 };
@@ -232,6 +232,7 @@ impl Metadata for Memory {
                 native_type: native_type(field),
                 comment: None,
                 default: None,
+                generated: Generated::No,
             })
             .collect();
         let relation = Relation::Scan {

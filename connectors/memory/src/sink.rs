@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, new_null_array};
 use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
-use sluice_spi::{Error, Result, SqlState, TableSink, WriteTarget, Writer, nearest};
+use sluice_spi::{
+    Error, InsertTarget, NewTable, Result, SqlState, TableSink, WriteTarget, Writer, nearest,
+};
 
-use crate::store::{STORED_BATCH_ROWS, Store, StoredBatch};
+use crate::store::{STORED_BATCH_ROWS, Store, StoredBatch, Table};
 
 /// Opens sinks on a store.
 #[derive(Debug)]
@@ -19,35 +22,35 @@ pub(crate) struct MemoryWriter {
 #[async_trait]
 impl Writer for MemoryWriter {
     async fn begin(&self, target: WriteTarget) -> Result<Box<dyn TableSink>> {
-        let (columns, table_id) = match &target {
-            WriteTarget::Create {
-                schema,
-                table,
-                columns,
-                replace,
-            } => {
-                self.store.check_create(schema, table, *replace)?;
-                (columns.clone(), None)
+        let (columns, source, place) = match target {
+            WriteTarget::Create(new) => {
+                if new.has_keys_or_defaults() {
+                    return Err(Error::unsupported(
+                        "tables in memory have no keys and no defaults",
+                    ));
+                }
+                self.store
+                    .check_create(&new.schema, &new.table, new.replace)?;
+                let columns = new.arrow_schema();
+                let source = (0..columns.fields().len()).map(Some).collect();
+                (columns, source, Place::Create(new))
             }
-            WriteTarget::Insert { schema, table } => {
-                let found = self.store.table(schema, table).ok_or_else(|| {
-                    let names = self.store.table_names(schema);
-                    let error = Error::new(
-                        SqlState::UNDEFINED_TABLE,
-                        format!("relation \"{schema}.{table}\" does not exist"),
-                    );
-                    match nearest(table, names.iter().map(String::as_str)) {
-                        Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
-                        None => error,
-                    }
-                })?;
-                (found.columns.clone(), Some(found.id))
+            WriteTarget::Insert(insert) => {
+                let found = self.existing(&insert.schema, &insert.table)?;
+                if insert.on_conflict.is_some() {
+                    return Err(Error::unsupported(
+                        "ON CONFLICT needs a key, and tables in memory have none",
+                    ));
+                }
+                let columns = found.columns.clone();
+                let source = sources(&columns, &insert)?;
+                (columns, source, Place::Append(insert, found.id))
             }
         };
         Ok(Box::new(MemorySink {
             store: self.store.clone(),
-            target,
-            table_id,
+            place,
+            source,
             gathering: BatchCoalescer::new(columns.clone(), STORED_BATCH_ROWS),
             columns,
             batches: Vec::new(),
@@ -55,7 +58,7 @@ impl Writer for MemoryWriter {
         }))
     }
 
-    async fn drop_table(&self, schema: &str, table: &str) -> Result<bool> {
+    async fn drop_table(&self, schema: &str, table: &str, _cascade: bool) -> Result<bool> {
         Ok(self.store.drop_table(schema, table))
     }
 
@@ -68,13 +71,55 @@ impl Writer for MemoryWriter {
     }
 }
 
+impl MemoryWriter {
+    fn existing(&self, schema: &str, table: &str) -> Result<Arc<Table>> {
+        self.store.table(schema, table).ok_or_else(|| {
+            let names = self.store.table_names(schema);
+            let error = Error::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("relation \"{schema}.{table}\" does not exist"),
+            );
+            match nearest(table, names.iter().map(String::as_str)) {
+                Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
+                None => error,
+            }
+        })
+    }
+}
+
+/// For each column of the table, which of the row's values it gets; NULL for `None`.
+fn sources(columns: &SchemaRef, insert: &InsertTarget) -> Result<Vec<Option<usize>>> {
+    let mut sources = vec![None; columns.fields().len()];
+    for (place, name) in insert.columns.iter().enumerate() {
+        let index = columns.index_of(name).map_err(|_| {
+            Error::new(
+                SqlState::UNDEFINED_COLUMN,
+                format!(
+                    "column \"{name}\" of relation \"{}\" does not exist",
+                    insert.table
+                ),
+            )
+        })?;
+        sources[index] = Some(place);
+    }
+    Ok(sources)
+}
+
+/// Where the rows of a sink go.
+enum Place {
+    /// To a new table.
+    Create(NewTable),
+    /// To the table that had that id at the start.
+    Append(InsertTarget, u64),
+}
+
 /// The rows of one statement. Dropping it gives its bytes back.
 struct MemorySink {
     store: Arc<Store>,
-    target: WriteTarget,
-    /// The table that was there at the start, for an INSERT.
-    table_id: Option<u64>,
+    place: Place,
     columns: SchemaRef,
+    /// As [`sources`] says.
+    source: Vec<Option<usize>>,
     /// Copies rows into batches of their own: what arrives may be a small slice of large buffers.
     gathering: BatchCoalescer,
     batches: Vec<StoredBatch>,
@@ -95,7 +140,7 @@ impl MemorySink {
 #[async_trait]
 impl TableSink for MemorySink {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        let batch = conform(batch, &self.columns)?;
+        let batch = conform(batch, &self.columns, &self.source)?;
         self.rows += batch.num_rows() as u64;
         if self.columns.fields().is_empty() {
             self.batches
@@ -117,30 +162,18 @@ impl TableSink for MemorySink {
         }
         let MemorySink {
             store,
-            target,
-            table_id,
+            place,
             columns,
             batches,
             rows,
             ..
         } = *self;
-        match (target, table_id) {
-            (
-                WriteTarget::Create {
-                    schema,
-                    table,
-                    replace,
-                    ..
-                },
-                _,
-            ) => {
-                store.create(&schema, &table, replace, columns, batches)?;
+        match place {
+            Place::Create(new) => {
+                store.create(&new.schema, &new.table, new.replace, columns, batches)?;
             }
-            (WriteTarget::Insert { schema, table }, Some(id)) => {
-                store.append(&schema, &table, id, batches)?
-            }
-            (WriteTarget::Insert { .. }, None) => {
-                return Err(Error::internal("an insert without its table"));
+            Place::Append(insert, id) => {
+                store.append(&insert.schema, &insert.table, id, batches)?;
             }
         }
         Ok(rows)
@@ -148,18 +181,24 @@ impl TableSink for MemorySink {
 }
 
 /// The batch under the table's own schema, whose field metadata is kept.
-fn conform(batch: RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
-    if batch.num_columns() != columns.fields().len() {
+fn conform(
+    batch: RecordBatch,
+    columns: &SchemaRef,
+    source: &[Option<usize>],
+) -> Result<RecordBatch> {
+    let brought = source.iter().flatten().count();
+    if batch.num_columns() != brought {
         return Err(Error::new(
             SqlState::DATATYPE_MISMATCH,
-            format!(
-                "{} columns for a table of {}",
-                batch.num_columns(),
-                columns.fields().len()
-            ),
+            format!("{} columns for {brought}", batch.num_columns()),
         ));
     }
-    for (array, field) in batch.columns().iter().zip(columns.fields()) {
+    let mut arrays = Vec::with_capacity(source.len());
+    for (from, field) in source.iter().zip(columns.fields()) {
+        let array = match from {
+            Some(from) => batch.column(*from).clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        };
         if !array.data_type().equals_datatype(field.data_type()) {
             return Err(Error::new(
                 SqlState::DATATYPE_MISMATCH,
@@ -180,11 +219,12 @@ fn conform(batch: RecordBatch, columns: &SchemaRef) -> Result<RecordBatch> {
                 ),
             ));
         }
+        arrays.push(array);
     }
     let options = RecordBatchOptions::new()
         .with_row_count(Some(batch.num_rows()))
         // List items may be named differently; types are the same by the check above.
         .with_match_field_names(false);
-    RecordBatch::try_new_with_options(columns.clone(), batch.columns().to_vec(), &options)
+    RecordBatch::try_new_with_options(columns.clone(), arrays, &options)
         .map_err(|e| Error::new(SqlState::DATATYPE_MISMATCH, e.to_string()))
 }

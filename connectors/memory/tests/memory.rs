@@ -12,34 +12,29 @@ use futures::TryStreamExt;
 use sluice_connector_memory::MemoryFactory;
 use sluice_spi::conformance::{self, Fixture};
 use sluice_spi::{
-    Connector, ConnectorContext, ConnectorFactory, Estimate, ReadRequest, ScalarValue, ScanMetrics,
-    Split, SplitRequest, TableMetadata, WriteTarget, types,
+    Connector, ConnectorContext, ConnectorFactory, Estimate, InsertTarget, NewTable, ReadRequest,
+    ScalarValue, ScanMetrics, Split, SplitRequest, TableMetadata, WriteTarget, types,
 };
 
 fn catalog(keys: &str) -> Arc<dyn Connector> {
-    let context = ConnectorContext {
-        catalog: "memory".into(),
-        config_dir: None,
-    };
+    let context = ConnectorContext::local("memory", None);
     MemoryFactory
         .create(context, toml::from_str(keys).unwrap())
         .unwrap()
 }
 
 fn create(table: &str, columns: &SchemaRef, replace: bool) -> WriteTarget {
-    WriteTarget::Create {
-        schema: "public".into(),
-        table: table.into(),
-        columns: columns.clone(),
-        replace,
-    }
+    WriteTarget::Create(NewTable::plain("public", table, columns, replace))
 }
 
-fn insert(table: &str) -> WriteTarget {
-    WriteTarget::Insert {
+fn insert(table: &str, columns: &SchemaRef) -> WriteTarget {
+    let columns = columns.fields().iter();
+    WriteTarget::Insert(InsertTarget {
         schema: "public".into(),
         table: table.into(),
-    }
+        columns: columns.map(|field| field.name().clone()).collect(),
+        on_conflict: None,
+    })
 }
 
 async fn write(
@@ -118,6 +113,7 @@ async fn splits(connector: &dyn Connector, table: &TableMetadata, query: &str) -
     let request = SplitRequest {
         query_id: query.into(),
         parallelism: 4,
+        limit: None,
     };
     connector
         .splits()
@@ -137,6 +133,7 @@ async fn count(connector: &dyn Connector, table: &TableMetadata, splits: Vec<Spl
             projection: vec![0],
             limit: None,
             dynamic_filters: Vec::new(),
+            snapshot: None,
             batch_rows: 1_000,
             metrics: Arc::new(NoMetrics),
         };
@@ -186,7 +183,7 @@ async fn the_limit_holds_and_leaves_nothing_half_written() {
     let mut sink = connector
         .writer()
         .unwrap()
-        .begin(insert("t"))
+        .begin(insert("t", &batch.schema()))
         .await
         .unwrap();
     let error = loop {
@@ -209,7 +206,7 @@ async fn the_limit_holds_and_leaves_nothing_half_written() {
             connector
                 .writer()
                 .unwrap()
-                .drop_table("public", "t")
+                .drop_table("public", "t", false)
                 .await
                 .unwrap()
         );
@@ -221,7 +218,7 @@ async fn the_limit_holds_and_leaves_nothing_half_written() {
         connector
             .writer()
             .unwrap()
-            .drop_table("public", "t")
+            .drop_table("public", "t", false)
             .await
             .unwrap()
     );
@@ -240,7 +237,9 @@ async fn a_query_sees_what_the_table_held_when_it_began() {
         .unwrap();
     let found = table(&*connector, "t").await;
     let first = splits(&*connector, &found, "one").await;
-    write(&*connector, insert("t"), batch).await.unwrap();
+    write(&*connector, insert("t", &batch.schema()), batch)
+        .await
+        .unwrap();
     // The other side of a self-join asks later and sees the same.
     let second = splits(&*connector, &found, "one").await;
     let later = splits(&*connector, &found, "two").await;
@@ -257,7 +256,7 @@ async fn many_small_inserts_are_joined() {
         .await
         .unwrap();
     for _ in 0..500 {
-        write(&*connector, insert("t"), batch.clone())
+        write(&*connector, insert("t", &batch.schema()), batch.clone())
             .await
             .unwrap();
     }
@@ -287,7 +286,7 @@ async fn wrong_rows_and_stale_plans_are_refused() {
     let other: SchemaRef = Arc::new(Schema::new(vec![Field::new("x", DataType::Utf8View, true)]));
     let texts: ArrayRef = Arc::new(StringViewArray::from(vec![None, Some("a")]));
     let batch = RecordBatch::try_new(other.clone(), vec![texts]).unwrap();
-    let wrong = write(&*connector, insert("t"), batch.clone())
+    let wrong = write(&*connector, insert("t", &batch.schema()), batch.clone())
         .await
         .unwrap_err();
     assert_eq!(wrong.code.code(), "42804");
@@ -310,6 +309,7 @@ async fn wrong_rows_and_stale_plans_are_refused() {
     let request = SplitRequest {
         query_id: "q".into(),
         parallelism: 1,
+        limit: None,
     };
     let error = connector
         .splits()

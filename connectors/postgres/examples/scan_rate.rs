@@ -1,4 +1,4 @@
-//! How fast a table comes in, beside the server's own COPY to nowhere, and how long a key lookup takes.
+//! How fast a table comes in, in one piece and in several, beside the server's own COPY to nowhere, and how long a key lookup takes.
 //!
 //! `cargo run --release -p sluice-connector-postgres --example scan_rate -- [ROWS [THREADS]]`
 
@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use datafusion::prelude::{col, lit};
 use futures::StreamExt;
-use support::{PASSWORD, Server, open, read, table};
+use support::{PASSWORD, Server, open_split, read, snapshot, splits, table};
 
 const ROUNDS: usize = 5;
+
+/// Pieces that the table is read in.
+const PIECES: [usize; 3] = [1, 2, 4];
 
 fn main() {
     // A second argument gives the number of threads.
@@ -47,18 +50,49 @@ async fn measure() {
     let orders = table(&catalog, "orders").await;
     let all: Vec<usize> = (0..orders.columns.len()).collect();
 
-    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    let (mut ours, mut raw) = ([Vec::new(), Vec::new(), Vec::new()], Vec::new());
     for _ in 0..ROUNDS {
-        let start = Instant::now();
-        let mut stream = open(&catalog, &orders, &orders.handle, all.clone(), None)
-            .await
-            .unwrap();
-        let mut count = 0;
-        while let Some(batch) = stream.next().await {
-            count += batch.unwrap().num_rows() as u64;
+        for (times, pieces) in ours.iter_mut().zip(PIECES) {
+            let start = Instant::now();
+            let cut = splits(&catalog, &orders.handle, pieces, None)
+                .await
+                .unwrap();
+            assert_eq!(
+                cut.len(),
+                pieces,
+                "the table is too small for so many pieces"
+            );
+            let opened = match pieces {
+                1 => None,
+                _ => snapshot(&catalog, &orders.handle, &cut).await.unwrap(),
+            };
+            let reads = cut.into_iter().map(|split| {
+                let token = opened.as_ref().map(|snapshot| snapshot.token.clone());
+                let stream = open_split(
+                    &catalog,
+                    &orders,
+                    &orders.handle,
+                    split,
+                    all.clone(),
+                    None,
+                    token,
+                );
+                tokio::spawn(async move {
+                    let mut stream = stream.unwrap();
+                    let mut count = 0;
+                    while let Some(batch) = stream.next().await {
+                        count += batch.unwrap().num_rows() as u64;
+                    }
+                    count
+                })
+            });
+            let mut count = 0;
+            for read in reads.collect::<Vec<_>>() {
+                count += read.await.unwrap();
+            }
+            assert_eq!(count, rows);
+            times.push(start.elapsed());
         }
-        assert_eq!(count, rows);
-        ours.push(start.elapsed());
 
         let start = Instant::now();
         let status = Command::new("psql")
@@ -74,13 +108,20 @@ async fn measure() {
         assert!(status.success());
         raw.push(start.elapsed());
     }
-    let (ours, raw) = (median(ours), median(raw));
+    let raw = median(raw);
+    let rate = |time: Duration| rows as f64 / time.as_secs_f64();
     println!(
-        "{rows} rows: {:.0} rows/s here ({ours:?}), {:.0} rows/s by psql's COPY to /dev/null ({raw:?}): {:.2}x",
-        rows as f64 / ours.as_secs_f64(),
-        rows as f64 / raw.as_secs_f64(),
-        raw.as_secs_f64() / ours.as_secs_f64()
+        "{rows} rows: {:.0} rows/s by psql's COPY to /dev/null ({raw:?})",
+        rate(raw)
     );
+    for (times, pieces) in ours.into_iter().zip(PIECES) {
+        let time = median(times);
+        println!(
+            "{pieces} pieces: {:.0} rows/s ({time:?}): {:.2}x",
+            rate(time),
+            raw.as_secs_f64() / time.as_secs_f64()
+        );
+    }
 
     let pushdown = catalog.pushdown().unwrap();
     let client = server.client().await;

@@ -21,7 +21,8 @@ WHERE n.nspname = $1::text AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ORDER BY 1";
 
 /// Unique keys of the tables of schema $1 (of table $2, unless it is NULL), the primary key first. A
-/// deferrable key is the primary key all the same, but not unique at every moment.
+/// deferrable key is the primary key all the same, but not unique at every moment. A parent of heirs has no key
+/// here: its own holds for its own rows, and reading it gives theirs too.
 pub(crate) const KEYS: &str = "\
 SELECT c.relname::text, i.indisprimary, i.indimmediate,
        ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k(attnum, ord)
@@ -31,6 +32,7 @@ FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1::text AND ($2::text IS NULL OR c.relname = $2::text)
   AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))
 ORDER BY 1, i.indisprimary DESC, i.indexrelid";
 
 /// What the database's own settings say: the encoding, and whether the default collation is the byte
@@ -56,10 +58,11 @@ pub(crate) fn columns() -> String {
                 pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
                 pg_catalog.col_description(c.oid, a.attnum) AS comment,
                 CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS \"default\",
+                coalesce(a.attgenerated::text, '') AS generated, coalesce(a.attidentity::text, '') AS identity,
                 co.collname::text AS collation, co.collisdeterministic AS deterministic,
                 co.collprovider = 'c' AND co.collcollate IN ('C', 'POSIX')
                   OR co.collprovider = 'd' AND db.byte_order AS byte_order,
-                db.utf8,
+                db.utf8, a.attndims::int AS dimensions,
                 {TYPE_COLUMNS}
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -84,7 +87,7 @@ pub(crate) fn columns() -> String {
 /// The types of a statement's columns: oids $1 with typmods $2.
 pub(crate) fn types() -> String {
     format!(
-        "SELECT pg_catalog.format_type(x.oid, x.typmod) AS declared, {TYPE_COLUMNS}
+        "SELECT pg_catalog.format_type(x.oid, x.typmod) AS declared, 1 AS dimensions, {TYPE_COLUMNS}
          FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS x(oid, typmod, ord)
          {}
          ORDER BY x.ord",
@@ -138,6 +141,7 @@ pub(crate) fn native_type(row: &Row) -> Result<NativeType, tokio_postgres::Error
             typmod: row.try_get("item_typmod")?,
             formatted: row.try_get("item_formatted")?,
             element: None,
+            dimensions: 0,
         })),
     };
     Ok(NativeType {
@@ -147,6 +151,7 @@ pub(crate) fn native_type(row: &Row) -> Result<NativeType, tokio_postgres::Error
         typmod: row.try_get("base_typmod")?,
         formatted: row.try_get("base_formatted")?,
         element,
+        dimensions: row.try_get("dimensions")?,
     })
 }
 

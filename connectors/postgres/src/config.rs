@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-use sluice_spi::{ConnectorContext, Error, Result, Secret, SqlState};
+use serde::{Deserialize, Deserializer, Serialize};
+use sluice_spi::{ByteSize, ConnectorContext, Error, Result, Secret, SqlState};
 use tokio_postgres::config::SslMode;
 use url::Url;
 
+use crate::splits::SplitLimits;
 use crate::tls::{TlsFiles, TlsMode};
+use crate::types::TypeMapping;
 
 /// A PostgreSQL database as a catalog.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -42,6 +44,33 @@ pub struct PostgresConfig {
     #[serde(default = "default_wait_timeout", deserialize_with = "duration")]
     #[schemars(with = "String")]
     pub wait_timeout: Duration,
+    /// Whether large tables are read in several pieces at once. `"auto"`: tables stored as heaps on servers
+    /// since 14, and partitioned tables, by page ranges, when no index serves the query better. `"off"`: each
+    /// table by one statement.
+    #[serde(default)]
+    pub splits: SplitMode,
+    /// How large a piece is at least (`"16MB"`): smaller ones are not worth a statement.
+    #[serde(default = "default_split_size")]
+    pub split_size: ByteSize,
+    /// What the statements of one query see. `"query"`: all of them the same moment, by a snapshot that one
+    /// connection keeps while the query runs; it keeps the server from cleaning up rows that are younger.
+    /// `"statement"`: each a moment of its own, and each table is read by one statement. That is also what
+    /// happens when `url` names several hosts, `max_connections` is 1, or the server exports no snapshots.
+    #[serde(default)]
+    pub snapshot: SnapshotMode,
+    /// How numerics without a precision arrive. `"decimal"`: as decimals of 76 digits, 20 of them after the
+    /// point, and a value that does not fit is an error. `"text"`: as the server's own text, NaN, infinity and
+    /// a thousand digits included, which is not calculated with.
+    #[serde(default)]
+    pub numeric: NumericMode,
+    /// How arrays arrive. `"list"`: with as many dimensions as their column declares (`int[][]` has two), and
+    /// a value of another shape is an error. `"text"`: as the server's own text.
+    #[serde(default)]
+    pub arrays: ArrayMode,
+    /// What `infinity` and `-infinity` are as dates and timestamps. `"error"`: an error. `"keep"`: greater
+    /// and smaller than every other value, printed as PostgreSQL prints them, but not to be calculated with.
+    #[serde(default)]
+    pub infinity: InfinityMode,
     /// A PEM file with the certificate authorities that `verify-ca` and `verify-full` trust. Without it
     /// they trust the public ones.
     #[serde(default)]
@@ -52,14 +81,90 @@ pub struct PostgresConfig {
     /// A PEM file with the private key of `cert`.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// What it costs to move a byte from the source, relative to the engine's own work on it. Joins and
+    /// aggregates run at the source where that saves more than it costs: raise this for a slow link, lower
+    /// it for a source on the same machine whose tables are better read in parallel.
+    #[serde(default = "default_transfer_cost")]
+    pub transfer_cost: f64,
+    /// How long a read waits for the keys of a join that are still being collected (`"10s"`), so that the
+    /// source is asked for the rows with those keys alone. `"0s"` never waits. A session overrules it with
+    /// `sluice.dynamic_filter_wait`.
+    #[serde(default = "default_dynamic_filter_wait", deserialize_with = "duration")]
+    #[schemars(with = "String")]
+    pub dynamic_filter_wait: Duration,
     /// Server settings for each session, as in `"-c statement_timeout=60s"`.
     #[serde(default)]
     pub options: Option<String>,
 }
 
+/// How tables are cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitMode {
+    /// Where it pays.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What the statements of a query see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotMode {
+    /// All of them one moment.
+    #[default]
+    Query,
+    /// Each its own.
+    Statement,
+}
+
+/// How numerics without a precision arrive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NumericMode {
+    /// As decimals.
+    #[default]
+    Decimal,
+    /// As text.
+    Text,
+}
+
+/// How arrays arrive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrayMode {
+    /// As lists.
+    #[default]
+    List,
+    /// As text.
+    Text,
+}
+
+/// What infinite dates and timestamps are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InfinityMode {
+    /// An error.
+    #[default]
+    Error,
+    /// The extremes of their types.
+    Keep,
+}
+
+/// What one connection reads in some tens of milliseconds: well above the cost of a statement.
+fn default_split_size() -> ByteSize {
+    ByteSize(16 << 20)
+}
+
 /// Enough for a handful of parallel queries, and well below PostgreSQL's default of 100.
 fn default_max_connections() -> usize {
     16
+}
+
+/// A source in the same data centre.
+fn default_transfer_cost() -> f64 {
+    1.0
 }
 
 /// A server on a slow link answers within this; a dead one should not hold a query longer.
@@ -70,6 +175,12 @@ fn default_connect_timeout() -> Duration {
 /// Longer than most queries run, shorter than a client's patience.
 fn default_wait_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+/// The wait ends as soon as the other side of the join is read, so this only bounds a slow one. Reading a
+/// whole table at once would seldom be done before.
+fn default_dynamic_filter_wait() -> Duration {
+    Duration::from_secs(10)
 }
 
 /// Connections that a catalog may be given: more would be a mistake in the file.
@@ -83,6 +194,9 @@ pub(crate) struct Target {
     pub(crate) max_connections: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) wait_timeout: Duration,
+    pub(crate) share_snapshots: bool,
+    pub(crate) splits: SplitLimits,
+    pub(crate) mapping: TypeMapping,
 }
 
 impl PostgresConfig {
@@ -128,6 +242,12 @@ impl PostgresConfig {
             )));
         }
 
+        if !(self.transfer_cost.is_finite() && self.transfer_cost >= 0.0) {
+            return Err(bad(
+                "\"transfer_cost\" must be a number that is not negative".into(),
+            ));
+        }
+
         // The client's own message may quote the URL, and with it a password: say only that it is wrong.
         let mut client: tokio_postgres::Config = parameters
             .put_back(&url)
@@ -161,7 +281,19 @@ impl PostgresConfig {
             TlsMode::Prefer => SslMode::Prefer,
             TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
+        // A snapshot belongs to one server.
+        let one_host = client.get_hosts().len().max(client.get_hostaddrs().len()) == 1;
         Ok(Target {
+            share_snapshots: self.snapshot == SnapshotMode::Query && one_host,
+            mapping: TypeMapping {
+                numeric_as_text: self.numeric == NumericMode::Text,
+                arrays_as_text: self.arrays == ArrayMode::Text,
+                keep_infinity: self.infinity == InfinityMode::Keep,
+            },
+            splits: SplitLimits {
+                cut: self.splits == SplitMode::Auto,
+                split_bytes: self.split_size.0,
+            },
             client,
             tls_mode,
             tls_files,
@@ -251,10 +383,7 @@ mod tests {
     fn target(keys: &str) -> Result<Target> {
         let config: PostgresConfig =
             sluice_spi::parse_section("catalogs/shop.toml", toml::from_str(keys).unwrap())?;
-        config.target(&ConnectorContext {
-            catalog: "shop".into(),
-            config_dir: Some("/etc/sluice".into()),
-        })
+        config.target(&ConnectorContext::local("shop", Some("/etc/sluice".into())))
     }
 
     #[test]

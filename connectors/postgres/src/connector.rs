@@ -5,19 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sluice_spi::{
     Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result,
-    ScanDescription, SplitSource, TableHandle, parse_section,
+    RunTimeKeys, ScanDescription, Snapshots, SplitSource, TableHandle, parse_section,
 };
 
 use crate::catalog_sql;
 use crate::config::PostgresConfig;
 use crate::facts::Facts;
+use crate::layout::Layouts;
 use crate::metadata::{CatalogMetadata, ask};
 use crate::passthrough::NativeQueries;
 use crate::pool::Source;
-use crate::pushdown::FilterRules;
+use crate::pushdown::{LIST_ITEMS, PushdownRules};
 use crate::read::{Access, ReadPlan, TableReader};
 use crate::render::{Constants, select};
-use crate::splits::WholeTable;
+use crate::snapshot::SharedSnapshots;
+use crate::splits::TableSplits;
 
 /// Makes `postgres` catalogs.
 #[derive(Debug, Default, Clone, Copy)]
@@ -31,8 +33,20 @@ impl ConnectorFactory for PostgresFactory {
     fn create(&self, context: ConnectorContext, keys: toml::Table) -> Result<Arc<dyn Connector>> {
         let place = format!("catalogs/{}.toml", context.catalog);
         let config: PostgresConfig = parse_section(&place, keys)?;
-        let source = Arc::new(Source::new(&context.catalog, config.target(&context)?)?);
+        let keys = RunTimeKeys {
+            max_keys: LIST_ITEMS,
+            wait: config.dynamic_filter_wait,
+        };
+        let transfer_cost = config.transfer_cost;
+        let target = config.target(&context)?;
+        let limits = target.splits;
+        let source = Arc::new(Source::new(&context.catalog, target)?);
+        let layouts = Arc::new(Layouts::new(source.clone()));
         Ok(Arc::new(PostgresCatalog {
+            splits: TableSplits::new(source.clone(), layouts, limits),
+            snapshots: SharedSnapshots {
+                source: source.clone(),
+            },
             metadata: CatalogMetadata {
                 source: source.clone(),
             },
@@ -42,6 +56,8 @@ impl ConnectorFactory for PostgresFactory {
             native: NativeQueries {
                 source: source.clone(),
             },
+            pushdown: PushdownRules { transfer_cost },
+            keys,
             source,
         }))
     }
@@ -55,8 +71,12 @@ impl ConnectorFactory for PostgresFactory {
 struct PostgresCatalog {
     source: Arc<Source>,
     metadata: CatalogMetadata,
+    splits: TableSplits,
+    snapshots: SharedSnapshots,
     reader: TableReader,
     native: NativeQueries,
+    pushdown: PushdownRules,
+    keys: RunTimeKeys,
 }
 
 #[async_trait]
@@ -66,7 +86,7 @@ impl Connector for PostgresCatalog {
     }
 
     fn splits(&self) -> &dyn SplitSource {
-        &WholeTable
+        &self.splits
     }
 
     fn reader(&self) -> &dyn Reader {
@@ -82,7 +102,7 @@ impl Connector for PostgresCatalog {
         let Ok(facts) = Facts::of(handle) else {
             return ScanDescription::default();
         };
-        let access = ReadPlan::new(handle, projection, limit).map(|plan| match plan.access {
+        let access = ReadPlan::new(handle, projection, limit, None).map(|plan| match plan.access {
             Access::Count => "row count",
             Access::Prepared => "prepared statement",
             Access::Copy => "binary COPY",
@@ -105,11 +125,23 @@ impl Connector for PostgresCatalog {
     }
 
     fn pushdown(&self) -> Option<&dyn Pushdown> {
-        Some(&FilterRules)
+        Some(&self.pushdown)
+    }
+
+    fn run_time_keys(&self) -> Option<RunTimeKeys> {
+        Some(self.keys)
     }
 
     fn passthrough(&self) -> Option<&dyn Passthrough> {
         Some(&self.native)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(&self.snapshots)
+    }
+
+    fn forget(&self) {
+        self.splits.forget();
     }
 
     async fn ping(&self) -> Result<String> {

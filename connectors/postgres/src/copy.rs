@@ -198,6 +198,7 @@ mod tests {
             Arc::new(schema),
             100,
             100,
+            false,
         )
         .unwrap()
     }

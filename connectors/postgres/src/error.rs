@@ -92,6 +92,11 @@ pub(crate) fn native_error(catalog: &str, error: &tokio_postgres::Error) -> Erro
     }
 }
 
+/// True where the server has no room for another connection now.
+pub(crate) fn is_full(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code() == "53300")
+}
+
 /// True where the connection is gone, so that a fresh one may do what this one could not.
 pub(crate) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {

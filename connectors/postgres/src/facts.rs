@@ -15,6 +15,9 @@ pub(crate) struct Facts {
     pub(crate) unique: Vec<Vec<String>>,
     /// The database's encoding is UTF-8, so that its byte order is the engine's.
     pub(crate) utf8: bool,
+    /// For a relation with operations in it, how the columns of each of its leaves are read, left to
+    /// right; empty where `columns` are those of the one leaf.
+    pub(crate) leaves: Vec<Vec<ColumnType>>,
 }
 
 impl Facts {
@@ -32,6 +35,14 @@ impl Facts {
             ));
         }
         Ok(facts)
+    }
+
+    /// How the columns of each of the relation's leaves are read, left to right.
+    pub(crate) fn leaf_types(&self) -> Vec<&[ColumnType]> {
+        if self.leaves.is_empty() {
+            return vec![&self.columns];
+        }
+        self.leaves.iter().map(Vec::as_slice).collect()
     }
 
     /// True where the conjuncts fix every column of a unique key to a constant, so that one row comes

@@ -4,6 +4,7 @@
 //! config ─► pool ─► metadata, statistics, passthrough      names and descriptions
 //!             │
 //!             └──► read ─► scan ─► copy ─► decode           rows
+//! layout ─► splits ─► share, snapshot                       pieces, under one snapshot
 //! pushdown ─► render ─► literal                             SQL
 //! ```
 //!
@@ -18,6 +19,7 @@ mod copy;
 mod decode;
 mod error;
 mod facts;
+mod layout;
 mod literal;
 mod metadata;
 mod passthrough;
@@ -26,6 +28,9 @@ mod pushdown;
 mod read;
 mod render;
 mod scan;
+mod share;
+mod snapshot;
+mod source_plan;
 mod splits;
 mod statistics;
 mod tls;

@@ -70,6 +70,15 @@ impl Class {
         matches!(self, Class::Int2 | Class::Int4 | Class::Int8)
     }
 
+    pub(crate) fn is_text(self) -> bool {
+        self == Class::Text
+    }
+
+    /// An exact number.
+    pub(crate) fn is_number(self) -> bool {
+        self.is_integer() || self == Class::Numeric
+    }
+
     fn sql(self) -> &'static str {
         match self {
             Class::Bool => "bool",
@@ -96,6 +105,7 @@ impl Class {
 pub(crate) struct SqlValue {
     pub(crate) text: String,
     class: Class,
+    is_array: bool,
 }
 
 impl SqlValue {
@@ -134,17 +144,71 @@ impl SqlValue {
             _ => return None,
         };
         // PostgreSQL's text holds no NUL, and a statement would end there.
-        (!text.contains('\0')).then_some(SqlValue { text, class })
+        (!text.contains('\0')).then_some(SqlValue {
+            text,
+            class,
+            is_array: false,
+        })
+    }
+
+    /// The array of some constants of one kind; `None` for none, or where kinds are mixed. Every element is
+    /// quoted, so that no text in it (`NULL`, a comma, a brace) means anything to the array's input function.
+    pub(crate) fn array(values: &[SqlValue]) -> Option<SqlValue> {
+        // Integers of several widths make an array of the widest.
+        let class = values.iter().map(|value| value.class).reduce(|a, b| {
+            if a == Class::Int8 || b == Class::Int8 {
+                Class::Int8
+            } else {
+                a
+            }
+        })?;
+        let fits = |value: &SqlValue| {
+            !value.is_array
+                && (value.class == class || (class == Class::Int8 && value.class.is_integer()))
+        };
+        if !values.iter().all(fits) {
+            return None;
+        }
+        let mut text = String::with_capacity(values.iter().map(|v| v.text.len() + 3).sum());
+        text.push('{');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            if class.is_integer() {
+                text.push_str(&value.text);
+                continue;
+            }
+            text.push('"');
+            for c in value.text.chars() {
+                if matches!(c, '"' | '\\') {
+                    text.push('\\');
+                }
+                text.push(c);
+            }
+            text.push('"');
+        }
+        text.push('}');
+        Some(SqlValue {
+            text,
+            class,
+            is_array: true,
+        })
+    }
+
+    fn sql_type(&self) -> String {
+        let brackets = if self.is_array { "[]" } else { "" };
+        format!("{}{brackets}", self.class.sql())
     }
 
     /// The constant inside of a statement.
     pub(crate) fn inline(&self) -> String {
-        format!("{}::{}", quote_text(&self.text), self.class.sql())
+        format!("{}::{}", quote_text(&self.text), self.sql_type())
     }
 
     /// The constant as parameter `number` of a statement.
     pub(crate) fn parameter(&self, number: usize) -> String {
-        format!("${number}::{}", self.class.sql())
+        format!("${number}::{}", self.sql_type())
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_spi::{
-    ColumnMetadata, Metadata, RelColumn, Relation, Result, TableHandle, TableKind, TableMetadata,
-    TableStatistics, TableSummary,
+    ColumnMetadata, Generated, Metadata, RelColumn, Relation, Result, TableHandle, TableKind,
+    TableMetadata, TableStatistics, TableSummary,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -16,7 +16,7 @@ use crate::error::{is_connection_lost, statement_error};
 use crate::facts::Facts;
 use crate::pool::{Session, Source};
 use crate::statistics;
-use crate::types::ColumnType;
+use crate::types::{ColumnType, TypeMapping};
 
 /// The catalog's names and descriptions.
 pub(crate) struct CatalogMetadata {
@@ -44,7 +44,14 @@ impl CatalogMetadata {
         {
             let name: String = rows[0].try_get("table").map_err(broken)?;
             let keys = keys.remove(&name).unwrap_or_default();
-            tables.push(describe_table(catalog, schema, name, rows, keys)?);
+            tables.push(describe_table(
+                catalog,
+                schema,
+                name,
+                rows,
+                keys,
+                self.source.mapping(),
+            )?);
         }
         Ok(tables)
     }
@@ -128,6 +135,7 @@ fn describe_table(
     name: String,
     rows: &[Row],
     keys: Keys,
+    mapping: TypeMapping,
 ) -> Result<TableMetadata> {
     let broken = |e: tokio_postgres::Error| statement_error(catalog, &e);
     let mut columns = Vec::with_capacity(rows.len());
@@ -139,7 +147,7 @@ fn describe_table(
             continue;
         };
         let native = native_type(row).map_err(broken)?;
-        let column_type = ColumnType::of(&native);
+        let column_type = ColumnType::of(&native, mapping);
         let not_null: bool = row.try_get("not_null").map_err(broken)?;
         let declared: String = row.try_get("declared").map_err(broken)?;
         utf8 = row.try_get("utf8").map_err(broken)?;
@@ -149,10 +157,11 @@ fn describe_table(
             .unwrap_or(true);
         let collation: Option<String> = row.try_get("collation").map_err(broken)?;
         columns.push(ColumnMetadata {
-            field: Arc::new(column_type.field(&column, !not_null, &native.formatted)),
+            field: Arc::new(column_type.field(&column, !not_null, column_type.shown_as(&native))),
             native_type: declared.clone(),
             comment: row.try_get("comment").map_err(broken)?,
             default: row.try_get("default").map_err(broken)?,
+            generated: generated(row).map_err(broken)?,
         });
         rel_columns.push(RelColumn {
             name: column,
@@ -175,6 +184,7 @@ fn describe_table(
         columns: types,
         unique: keys.unique,
         utf8,
+        leaves: Vec::new(),
     };
     Ok(TableMetadata {
         schema: schema.to_owned(),
@@ -184,6 +194,18 @@ fn describe_table(
         columns,
         primary_key: keys.primary,
         handle: TableHandle::new(catalog, relation, facts.to_payload()?),
+    })
+}
+
+/// pg_attribute.attgenerated and attidentity.
+fn generated(row: &Row) -> std::result::Result<Generated, tokio_postgres::Error> {
+    let (expression, identity): (String, String) =
+        (row.try_get("generated")?, row.try_get("identity")?);
+    Ok(match (expression.as_str(), identity.as_str()) {
+        ("", "a") => Generated::IdentityAlways,
+        ("", "d") => Generated::IdentityByDefault,
+        ("", _) => Generated::No,
+        _ => Generated::Expression,
     })
 }
 

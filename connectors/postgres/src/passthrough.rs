@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_spi::{
-    ColumnMetadata, Error, Passthrough, RelColumn, Relation, Result, SqlState, TableHandle,
-    TableKind, TableMetadata,
+    ColumnMetadata, Error, Generated, Passthrough, RelColumn, Relation, Result, SqlState,
+    TableHandle, TableKind, TableMetadata,
 };
 
 use crate::catalog_sql::{self, native_type};
@@ -92,13 +92,14 @@ impl Passthrough for NativeQueries {
         let (mut columns, mut rel_columns, mut types) = (Vec::new(), Vec::new(), Vec::new());
         for (column, row) in alone.columns().iter().zip(&rows) {
             let native = native_type(row).map_err(broken)?;
-            let column_type = ColumnType::of(&native);
+            let column_type = ColumnType::of(&native, self.source.mapping());
             let name = unique_name(column.name(), &mut taken);
             columns.push(ColumnMetadata {
-                field: Arc::new(column_type.field(&name, true, &native.formatted)),
+                field: Arc::new(column_type.field(&name, true, column_type.shown_as(&native))),
                 native_type: native.formatted.clone(),
                 comment: None,
                 default: None,
+                generated: Generated::No,
             });
             rel_columns.push(RelColumn {
                 name,
@@ -118,6 +119,7 @@ impl Passthrough for NativeQueries {
             columns: types,
             unique: Vec::new(),
             utf8,
+            leaves: Vec::new(),
         };
         Ok(TableMetadata {
             schema: "system".to_owned(),

@@ -9,19 +9,21 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use sluice_spi::{Error, Result, SqlState};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Target;
-use crate::error::connect_error;
+use crate::error::{connect_error, is_full};
 use crate::tls::{self, TlsMode};
+use crate::types::TypeMapping;
 
 /// What every session is set to before its first statement. Text that crosses the wire must mean the
 /// same whatever the role's own settings are, and this connector only reads.
@@ -42,6 +44,10 @@ const STATEMENTS_PER_CONNECTION: usize = 256;
 /// later.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long to wait before a full server is asked again; twice as long each time.
+const FULL_SERVER_PAUSE: Duration = Duration::from_millis(20);
+const FULL_SERVER_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// One catalog's server.
 pub(crate) struct Source {
     catalog: Arc<str>,
@@ -50,6 +56,13 @@ pub(crate) struct Source {
     tls: Option<MakeRustlsConnect>,
     max_connections: usize,
     connect_timeout: Duration,
+    wait_timeout: Duration,
+    /// Connections that keep a snapshot for others. They wait for readers, so that readers must never wait
+    /// for them: half of the connections at most.
+    exporters: Arc<Semaphore>,
+    mapping: TypeMapping,
+    /// Statements of a query may share a snapshot.
+    snapshots: AtomicBool,
 }
 
 impl Source {
@@ -81,7 +94,59 @@ impl Source {
             tls,
             max_connections: target.max_connections,
             connect_timeout: create_timeout,
+            wait_timeout: target.wait_timeout,
+            mapping: target.mapping,
+            exporters: Arc::new(Semaphore::new(target.max_connections / 2)),
+            snapshots: AtomicBool::new(target.share_snapshots && target.max_connections > 1),
         })
+    }
+
+    /// How types are read, as far as the catalog's file decides.
+    pub(crate) fn mapping(&self) -> TypeMapping {
+        self.mapping
+    }
+
+    /// Connections that nobody uses now, open or not.
+    pub(crate) fn free_connections(&self) -> usize {
+        let status = self.pool.status();
+        let used = status.size.saturating_sub(status.available);
+        self.max_connections.saturating_sub(used)
+    }
+
+    /// Whether the statements of a query share a snapshot. Not with a single connection, where the one that
+    /// keeps it would leave none to read with; not with several hosts, where it might be another's; and not
+    /// once the server refused.
+    pub(crate) fn shares_snapshots(&self) -> bool {
+        self.snapshots.load(Ordering::Relaxed)
+    }
+
+    /// The server has no snapshots to share.
+    pub(crate) fn refuse_snapshots(&self) {
+        self.snapshots.store(false, Ordering::Relaxed);
+    }
+
+    /// The right to keep a connection for a snapshot.
+    pub(crate) async fn exporter(&self) -> Result<OwnedSemaphorePermit> {
+        let permit = self.exporters.clone().acquire_owned();
+        match tokio::time::timeout(self.wait_timeout, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::internal("the snapshots of a catalog were closed")),
+            Err(_) => Err(self.exhausted()),
+        }
+    }
+
+    fn exhausted(&self) -> Error {
+        let catalog = &self.catalog;
+        Error::new(
+            SqlState::TOO_MANY_CONNECTIONS,
+            format!("no connection to the source of catalog \"{catalog}\" became free in time"),
+        )
+        .with_detail(format!(
+            "All {} connections are in use.",
+            self.max_connections
+        ))
+        .with_hint("Raise max_connections or wait_timeout in the catalog's file.")
+        .with_source(catalog.as_ref())
     }
 
     pub(crate) fn catalog(&self) -> &str {
@@ -95,7 +160,7 @@ impl Source {
 
     /// A connection with nothing running on it.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
-        let client = self.pool.get().await.map_err(|e| self.pool_error(e))?;
+        let client = self.connection().await?;
         if client.statement_cache.size() > STATEMENTS_PER_CONNECTION {
             client.statement_cache.clear();
         }
@@ -103,8 +168,28 @@ impl Source {
             client: Some(client),
             tls: self.tls.clone(),
             running: AtomicBool::new(false),
+            transaction: AtomicBool::new(false),
             private: AtomicBool::new(false),
         }))
+    }
+
+    /// A pooled connection. A server that has no room for another one is asked again for as long as one of
+    /// our own would be waited for.
+    async fn connection(&self) -> Result<Object> {
+        let began = Instant::now();
+        let mut pause = FULL_SERVER_PAUSE;
+        loop {
+            match self.pool.get().await {
+                Ok(client) => return Ok(client),
+                Err(PoolError::Backend(error))
+                    if is_full(&error) && began.elapsed() + pause < self.wait_timeout =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(FULL_SERVER_PAUSE_MAX);
+                }
+                Err(error) => return Err(self.pool_error(error)),
+            }
+        }
     }
 
     /// A connection turned out to be gone: a restart takes its idle neighbours along, and the client may
@@ -117,13 +202,7 @@ impl Source {
         let catalog = &self.catalog;
         match error {
             PoolError::Backend(e) => connect_error(catalog, &e),
-            PoolError::Timeout(TimeoutType::Wait) => Error::new(
-                SqlState::TOO_MANY_CONNECTIONS,
-                format!("no connection to the source of catalog \"{catalog}\" became free in time"),
-            )
-            .with_detail(format!("All {} connections are in use.", self.max_connections))
-            .with_hint("Raise max_connections or wait_timeout in the catalog's file.")
-            .with_source(catalog.as_ref()),
+            PoolError::Timeout(TimeoutType::Wait) => self.exhausted(),
             PoolError::Timeout(_) => Error::new(
                 SqlState::CONNECTION_FAILURE,
                 format!(
@@ -193,6 +272,7 @@ pub(crate) struct Session {
     client: Option<Object>,
     tls: Option<MakeRustlsConnect>,
     running: AtomicBool,
+    transaction: AtomicBool,
     private: AtomicBool,
 }
 
@@ -205,6 +285,11 @@ impl Session {
     /// The statement has ended, by its last row or by the server's error.
     pub(crate) fn idle(&self) {
         self.running.store(false, Ordering::Relaxed);
+    }
+
+    /// A transaction is about to begin: it ends before the connection goes back to the pool.
+    pub(crate) fn begin(&self) {
+        self.transaction.store(true, Ordering::Relaxed);
     }
 
     /// The session runs the user's own text, which may change settings: nobody else gets it.
@@ -228,8 +313,10 @@ impl Drop for Session {
         let Some(client) = self.client.take() else {
             return;
         };
-        if !self.running.load(Ordering::Relaxed) {
-            if self.private.load(Ordering::Relaxed) {
+        let running = self.running.load(Ordering::Relaxed);
+        let private = self.private.load(Ordering::Relaxed);
+        if !running && (private || !self.transaction.load(Ordering::Relaxed)) {
+            if private {
                 drop(Object::take(client));
             }
             return;
@@ -241,8 +328,20 @@ impl Drop for Session {
             drop(Object::take(client));
             return;
         };
-        // Not owned by anyone, since its owner is gone: bounded by CANCEL_TIMEOUT instead. The
-        // connection keeps its place in the pool until the server has heard of the cancel.
+        // Neither task is owned by anyone, since its owner is gone: bounded by CANCEL_TIMEOUT instead.
+        if !running {
+            runtime.spawn(async move {
+                let ended = client.batch_execute("ROLLBACK");
+                if !matches!(
+                    tokio::time::timeout(CANCEL_TIMEOUT, ended).await,
+                    Ok(Ok(()))
+                ) {
+                    drop(Object::take(client));
+                }
+            });
+            return;
+        }
+        // The connection keeps its place in the pool until the server has heard of the cancel.
         runtime.spawn(async move {
             let request = async {
                 match tls {

@@ -18,8 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::facts::Facts;
 use crate::pool::Source;
-use crate::render::{Constants, RemoteSql, select};
+use crate::render::{Constants, RemoteSql, select_share};
 use crate::scan::Scan;
+use crate::share::Share;
 use crate::types::ColumnType;
 
 /// Rows up to which a prepared statement beats COPY: about what one round trip carries.
@@ -52,34 +53,39 @@ pub(crate) struct ReadPlan {
     pub(crate) types: Vec<ColumnType>,
     /// Runs the user's own text.
     pub(crate) native: bool,
+    /// Reads a share of its table.
+    pub(crate) ranges: bool,
 }
 
 impl ReadPlan {
-    /// Plans a read of `handle`.
+    /// Plans a read of `handle`: of all of it, or of a share.
     pub(crate) fn new(
         handle: &TableHandle,
         projection: &[usize],
         limit: Option<usize>,
+        share: Option<&Share>,
     ) -> Result<ReadPlan> {
         let facts = Facts::of(handle)?;
         let relation = &handle.relation;
-        let mut base = relation;
-        while let Relation::Filter { input, .. } = base {
-            base = input;
-        }
-        let native = matches!(base, Relation::Native { .. });
+        let native = relation
+            .leaves()
+            .iter()
+            .any(|leaf| matches!(leaf, Relation::Native { .. }));
         let types = projection
             .iter()
             .map(|index| facts.columns.get(*index).cloned())
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::internal("a projection is outside of its table"))?;
         let written = |constants| {
-            select(relation, &facts, projection, limit, constants).ok_or_else(|| {
+            select_share(relation, &facts, projection, limit, constants, share).ok_or_else(|| {
                 Error::internal("a table handle cannot be written in the source's SQL")
             })
         };
-        let small =
-            limit.is_some_and(|limit| limit <= SMALL_LIMIT) || facts.is_key_lookup(relation);
+        let small = limit.is_some_and(|limit| limit <= SMALL_LIMIT)
+            || facts.is_key_lookup(relation)
+            || relation
+                .max_rows()
+                .is_some_and(|rows| rows <= SMALL_LIMIT as u64);
         let mut access = match (projection.is_empty(), small) {
             (true, _) => Access::Count,
             (false, true) => Access::Prepared,
@@ -101,6 +107,7 @@ impl ReadPlan {
             sql,
             types,
             native,
+            ranges: share.is_some(),
         })
     }
 }
@@ -113,13 +120,19 @@ pub(crate) struct TableReader {
 impl Reader for TableReader {
     fn read(&self, request: ReadRequest) -> Result<BatchStream> {
         let schema = request.projected_schema()?;
-        let plan = ReadPlan::new(&request.handle, &request.projection, request.limit)?;
+        let share = Share::of(&request.split)?;
+        let plan = ReadPlan::new(
+            &request.handle,
+            &request.projection,
+            request.limit,
+            share.as_ref(),
+        )?;
         let source = self.source.clone();
         let access = plan.access;
         let start = async move {
             match access {
                 Access::Count => {
-                    let rows = Scan::count(&source, &plan).await?;
+                    let rows = Scan::count(&source, &plan, &request).await?;
                     Ok(row_counts(schema, rows, request.batch_rows).boxed())
                 }
                 Access::Prepared => {

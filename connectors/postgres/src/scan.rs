@@ -20,6 +20,7 @@ use crate::decode::RowDecoder;
 use crate::error::{is_connection_lost, statement_error};
 use crate::pool::{Session, Source};
 use crate::read::{Access, ReadPlan};
+use crate::snapshot::{begin_text, is_change};
 use crate::types::ColumnType;
 
 /// Rows that builders make room for when nothing is known of the result.
@@ -33,7 +34,8 @@ enum Rows {
 
 /// A running statement.
 pub(crate) struct Scan {
-    session: Arc<Session>,
+    /// Given back with the last row.
+    session: Option<Arc<Session>>,
     rows: Rows,
     decoder: RowDecoder,
     catalog: Arc<str>,
@@ -67,8 +69,14 @@ impl Scan {
             _ => EXPECTED_SMALL_ROWS.min(request.limit.unwrap_or(EXPECTED_SMALL_ROWS)),
         };
         let types: Vec<&ColumnType> = plan.types.iter().collect();
-        let decoder = RowDecoder::new(&types, schema.clone(), request.batch_rows, expected)?;
-        let (session, rows) = run(source, &plan, |session| async {
+        let decoder = RowDecoder::new(
+            &types,
+            schema.clone(),
+            request.batch_rows,
+            expected,
+            source.mapping().keep_infinity,
+        )?;
+        let (session, rows) = run(source, &plan, request, |session| async {
             match plan.access {
                 Access::Copy => start_copy(session, &plan, &schema).await,
                 _ => start_prepared(session, &plan, &schema).await,
@@ -76,7 +84,7 @@ impl Scan {
         })
         .await?;
         Ok(Scan {
-            session,
+            session: Some(session),
             rows,
             decoder,
             catalog: source.catalog().into(),
@@ -85,10 +93,13 @@ impl Scan {
     }
 
     /// Runs a plan that counts, and says how many.
-    pub(crate) async fn count(source: &Source, plan: &ReadPlan) -> Result<u64> {
-        let (session, rows) = run(source, plan, |session| async move {
+    pub(crate) async fn count(
+        source: &Source,
+        plan: &ReadPlan,
+        request: &ReadRequest,
+    ) -> Result<u64> {
+        let (session, rows) = run(source, plan, request, |session| async move {
             let statement = prepare(session.clone(), plan).await?;
-            session.run();
             let client = &session;
             Ok(client
                 .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))
@@ -146,12 +157,17 @@ impl Scan {
                 Rows::Ended => break,
             }
         }
-        self.decoder.finish()
+        let catalog = &self.catalog;
+        self.decoder
+            .finish()
+            .map_err(|error| error.with_source(catalog.as_ref()))
     }
 
     fn ended(&mut self) {
         self.rows = Rows::Ended;
-        self.session.idle();
+        if let Some(session) = self.session.take() {
+            session.idle();
+        }
     }
 
     /// The server ended the statement, or the connection is gone: nothing is left to cancel.
@@ -166,11 +182,19 @@ impl Scan {
 async fn run<T, F>(
     source: &Source,
     plan: &ReadPlan,
+    request: &ReadRequest,
     start: impl Fn(Arc<Session>) -> F,
 ) -> Result<(Arc<Session>, T)>
 where
     F: Future<Output = std::result::Result<T, StartError>>,
 {
+    let begin = match &request.snapshot {
+        None => None,
+        Some(token) => Some(
+            begin_text(token, plan.ranges)
+                .ok_or_else(|| Error::internal("a snapshot of another kind of source"))?,
+        ),
+    };
     let mut attempts = 2;
     loop {
         attempts -= 1;
@@ -178,28 +202,63 @@ where
         if plan.native {
             session.make_private();
         }
-        match start(session.clone()).await {
-            Ok(started) => return Ok((session, started)),
-            // What runs now is cancelled when the session goes.
-            Err(StartError::Other(error)) => return Err(error.with_source(source.catalog())),
-            Err(StartError::Source(error)) => {
-                session.idle();
-                let stale = error.code().is_some_and(|code| code.code() == "0A000");
-                if stale {
-                    session.statement_cache.remove(&plan.sql.text, &[]);
-                }
-                if is_connection_lost(&error) {
-                    source.forget_idle();
-                }
-                if attempts == 0 || !(stale || is_connection_lost(&error)) {
-                    return Err(explain_stale(
-                        statement_error(source.catalog(), &error),
-                        plan,
-                    ));
-                }
+        session.run();
+        let (began, started) = match &begin {
+            None => (Ok(()), start(session.clone()).await),
+            Some(text) => {
+                session.begin();
+                // In one breath: what follows does not wait for the transaction's own answer.
+                futures::join!(session.batch_execute(text), start(session.clone()))
             }
+        };
+        let error = match (began, started) {
+            (Ok(()), Ok(started)) => return Ok((session, started)),
+            (Err(error), started) => {
+                drop(started);
+                session.idle();
+                if !is_connection_lost(&error) {
+                    return Err(lost_snapshot(source.catalog(), &error));
+                }
+                error
+            }
+            (Ok(()), Err(StartError::Other(error))) => {
+                session.idle();
+                return Err(error.with_source(source.catalog()));
+            }
+            (Ok(()), Err(StartError::Source(error))) => {
+                session.idle();
+                error
+            }
+        };
+        let stale = error.code().is_some_and(|code| code.code() == "0A000");
+        if stale {
+            session.statement_cache.remove(&plan.sql.text, &[]);
+        }
+        if is_connection_lost(&error) {
+            source.forget_idle();
+        }
+        if attempts == 0 || !(stale || is_connection_lost(&error)) {
+            return Err(explain_stale(
+                statement_error(source.catalog(), &error),
+                plan,
+            ));
         }
     }
+}
+
+/// The query's snapshot cannot be taken over.
+fn lost_snapshot(catalog: &str, error: &tokio_postgres::Error) -> Error {
+    let cause = statement_error(catalog, error);
+    Error::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the query's snapshot at the source of catalog \"{catalog}\" is gone"),
+    )
+    .with_detail(format!("The server says: {}.", cause.message))
+    .with_hint(
+        "Where connections go through a balancer to several servers, set snapshot = \"statement\" in the \
+         catalog's file.",
+    )
+    .with_source(catalog)
 }
 
 async fn start_copy(
@@ -213,7 +272,6 @@ async fn start_copy(
     // rows that nobody takes yet.
     let described = session.prepare(&plan.sql.text).await?;
     check_columns(&described, plan, schema)?;
-    session.run();
     let stream = session.copy_out(&copy).await?;
     Ok(Rows::Copy(Box::pin(stream), CopyReader::new()))
 }
@@ -225,7 +283,6 @@ async fn start_prepared(
 ) -> std::result::Result<Rows, StartError> {
     let statement = prepare(session.clone(), plan).await?;
     check_columns(&statement, plan, schema)?;
-    session.run();
     let rows = session
         .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))
         .await?;
@@ -268,7 +325,8 @@ fn check_columns(
                         column.type_()
                     ),
                 )
-                .with_hint(FLUSH),
+                .with_hint(FLUSH)
+                .with_stale_plan(),
             ));
         }
     }
@@ -277,15 +335,16 @@ fn check_columns(
 
 const FLUSH: &str = "The table has changed: CALL CATALOG.system.flush_metadata() and try again.";
 
-/// Our own statement names only what the source described: where that is gone, it went since.
+/// Our own statement names only what the source described: where that is gone, it went since. The user's
+/// own text may be wrong by itself.
 fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
-    if !plan.native
-        && error.hint.is_none()
-        && matches!(error.code.code(), "42P01" | "42703" | "3F000")
-    {
-        return error.with_hint(FLUSH);
+    if plan.native || !is_change(&error, plan.ranges) {
+        return error;
     }
-    error
+    match error.hint {
+        None => error.with_hint(FLUSH).with_stale_plan(),
+        Some(_) => error.with_stale_plan(),
+    }
 }
 
 /// A value as it came over the wire.

@@ -8,37 +8,67 @@ use arrow::datatypes::DataType;
 use sluice_spi::{
     ColumnStatistics, Estimate, Relation, Result, ScalarValue, TableMetadata, TableStatistics,
 };
-use tokio_postgres::SimpleQueryMessage;
 
 use crate::facts::Facts;
 use crate::metadata::ask;
 use crate::pool::Source;
-use crate::render::{Constants, select};
+use crate::source_plan;
+use crate::splits::text_of;
 
-/// Columns of table $2 in schema $1. The histogram leaves out the most common values, so the extremes
-/// are looked for in both. Wide values are no use as bounds.
+/// Columns of table $2 in schema $1 and of its children, which is all there is of a partitioned table that
+/// nobody analyzed by its own name (the server does not by itself). The histogram leaves out the most common
+/// values, so the extremes are looked for in both. Wide values are no use as bounds.
 const COLUMNS: &str = "\
-SELECT DISTINCT ON (attname) attname::text, null_frac, n_distinct, avg_width,
-       CASE WHEN avg_width <= 32 THEN
-         coalesce(most_common_vals::text::text[], '{}') ||
-         coalesce((histogram_bounds::text::text[])[1:1], '{}') ||
-         coalesce((histogram_bounds::text::text[])[pg_catalog.cardinality(histogram_bounds::text::text[]):], '{}')
-       ELSE '{}' END
-FROM pg_catalog.pg_stats WHERE schemaname = $1::text AND tablename = $2::text
-ORDER BY attname, inherited DESC";
+WITH RECURSIVE family (oid, top) AS (
+    SELECT c.oid, true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::text AND c.relname = $2::text
+    UNION
+    SELECT i.inhrelid, false FROM family JOIN pg_catalog.pg_inherits i ON i.inhparent = family.oid
+)
+SELECT s.attname::text, s.null_frac, s.n_distinct,
+       CASE WHEN s.avg_width <= 32 THEN
+         coalesce(s.most_common_vals::text::text[], '{}') ||
+         coalesce((s.histogram_bounds::text::text[])[1:1], '{}') ||
+         coalesce((s.histogram_bounds::text::text[])[pg_catalog.cardinality(s.histogram_bounds::text::text[]):], '{}')
+       ELSE '{}' END,
+       greatest(c.reltuples, 0)::float8, family.top, s.inherited
+FROM family JOIN pg_catalog.pg_class c ON c.oid = family.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
+WHERE family.top OR NOT s.inherited";
+
+/// What `pg_stats` says of one column of one relation.
+struct Known {
+    null_fraction: f64,
+    /// Negative: a share of the rows, for columns that grow with the table.
+    distinct: f64,
+    samples: Vec<Option<String>>,
+    /// Rows of the relation.
+    rows: f64,
+    /// Of the table itself.
+    top: bool,
+    /// Of the table with all of its children.
+    inherited: bool,
+}
+
+impl Known {
+    /// Distinct values among `rows`; `None` where the server does not know.
+    fn distinct_of(&self, rows: f64) -> Option<f64> {
+        match self.distinct {
+            0.0 => None,
+            share if share < 0.0 => Some(-share * rows),
+            count => Some(count),
+        }
+    }
+}
 
 /// Statistics of a table, or of a native statement as far as the planner knows.
 pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableStatistics> {
     let handle = &table.handle;
     let facts = Facts::of(handle)?;
-    let all: Vec<usize> = (0..facts.columns.len()).collect();
-    // A table without columns is counted, which EXPLAIN takes for one row.
-    let Some(scan) =
-        select(&handle.relation, &facts, &all, None, Constants::Inline).filter(|_| !all.is_empty())
-    else {
+    let Some(explain) = source_plan::question(handle, &facts) else {
         return Ok(TableStatistics::unknown());
     };
-    let explain = format!("EXPLAIN (FORMAT JSON) {}", scan.text);
     let is_table = matches!(handle.relation, Relation::Scan { .. });
     let explain = explain.as_str();
     let (plan, columns) = ask(source, |client| async move {
@@ -60,46 +90,29 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
     })
     .await?;
 
-    let plan: String = plan
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        })
-        .collect();
-    let Some((rows, width)) = planned_rows(&plan) else {
+    let Some(plan) = source_plan::answer(&text_of(&plan)) else {
         return Ok(TableStatistics::unknown());
     };
+    let (rows, width) = (plan.rows, plan.width);
 
-    let mut by_name = HashMap::new();
+    let mut by_name: HashMap<String, Vec<Known>> = HashMap::new();
     for row in &columns {
-        let name: String = row.get(0);
         let (null_fraction, distinct): (f32, f32) = (row.get(1), row.get(2));
-        let samples: Vec<Option<String>> = row.get(4);
-        by_name.insert(
-            name,
-            (f64::from(null_fraction), f64::from(distinct), samples),
-        );
+        by_name.entry(row.get(0)).or_default().push(Known {
+            null_fraction: f64::from(null_fraction),
+            distinct: f64::from(distinct),
+            samples: row.get(3),
+            rows: row.get(4),
+            top: row.get(5),
+            inherited: row.get(6),
+        });
     }
     let columns = table
         .columns
         .iter()
         .map(|column| match by_name.remove(column.field.name()) {
             None => ColumnStatistics::unknown(),
-            Some((null_fraction, distinct, samples)) => {
-                let (min, max) = bounds(&samples, column.field.data_type());
-                ColumnStatistics {
-                    nulls: Estimate::About((rows * null_fraction) as u64),
-                    // Negative: a share of the rows, for columns that grow with the table.
-                    distinct: match distinct {
-                        0.0 => Estimate::Unknown,
-                        share if share < 0.0 => Estimate::About((-share * rows) as u64),
-                        count => Estimate::About(count as u64),
-                    },
-                    min,
-                    max,
-                }
-            }
+            Some(known) => of_column(known, rows, column.field.data_type()),
         })
         .collect();
     Ok(TableStatistics {
@@ -109,14 +122,43 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
     })
 }
 
-/// Rows and bytes per row of the plan's top node.
-fn planned_rows(plan: &str) -> Option<(f64, f64)> {
-    let json: serde_json::Value = serde_json::from_str(plan).ok()?;
-    let top = json.get(0)?.get("Plan")?;
-    Some((
-        top.get("Plan Rows")?.as_f64()?,
-        top.get("Plan Width")?.as_f64()?,
-    ))
+/// What is known of a column in a table of `rows` rows: of the whole family at once where the server has
+/// that, else summed up over its members.
+fn of_column(mut known: Vec<Known>, rows: f64, data_type: &DataType) -> ColumnStatistics {
+    if let Some(whole) = known.iter().position(|one| one.inherited) {
+        known = vec![known.swap_remove(whole)];
+    }
+    let (nulls, distinct) = match known.as_slice() {
+        [only] if only.top || only.inherited => (rows * only.null_fraction, only.distinct_of(rows)),
+        members => {
+            let counted: f64 = members.iter().map(|one| one.rows).sum();
+            let nulls: f64 = members.iter().map(|one| one.rows * one.null_fraction).sum();
+            let fraction = if counted > 0.0 { nulls / counted } else { 0.0 };
+            (rows * fraction, distinct_over(members))
+        }
+    };
+    let samples: Vec<Option<String>> = known.into_iter().flat_map(|one| one.samples).collect();
+    let (min, max) = bounds(&samples, data_type);
+    ColumnStatistics {
+        nulls: Estimate::About(nulls as u64),
+        distinct: distinct.map_or(Estimate::Unknown, |count| Estimate::About(count as u64)),
+        min,
+        max,
+    }
+}
+
+/// Distinct values over several relations: their sum where each column grows with its table, like a key, and
+/// those of the largest where the values repeat everywhere.
+fn distinct_over(members: &[Known]) -> Option<f64> {
+    let counts = members
+        .iter()
+        .map(|one| one.distinct_of(one.rows))
+        .collect::<Option<Vec<f64>>>()?;
+    Some(if members.iter().all(|one| one.distinct < 0.0) {
+        counts.iter().sum()
+    } else {
+        counts.iter().copied().fold(0.0, f64::max)
+    })
 }
 
 /// The least and the greatest of the sampled values. Text is left out: its order there is the locale's.

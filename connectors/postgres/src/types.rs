@@ -14,6 +14,20 @@ use tokio_postgres::types::{Kind, Type};
 const DECIMAL128_DIGITS: u8 = 38;
 const DECIMAL256_DIGITS: u8 = 76;
 
+/// Dimensions of an array at most (PostgreSQL's MAXDIM).
+const MAX_DIMENSIONS: i32 = 6;
+
+/// What the catalog's file says about types.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TypeMapping {
+    /// numeric without typmod is text.
+    pub(crate) numeric_as_text: bool,
+    /// Arrays are text.
+    pub(crate) arrays_as_text: bool,
+    /// Infinite dates and timestamps are the extremes of their types.
+    pub(crate) keep_infinity: bool,
+}
+
 /// How a column is read. Domains have become their base types here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ColumnType {
@@ -49,7 +63,7 @@ pub(crate) enum ColumnType {
     Jsonb,
     Enum,
     Oid,
-    /// A one-dimensional array.
+    /// An array of one dimension; of several, where its item is a list too.
     List(Box<ListType>),
     /// Anything else, by a cast to text at the source.
     AsText,
@@ -63,6 +77,16 @@ pub(crate) struct ListType {
     pub(crate) item: ColumnType,
     /// The items' type in PostgreSQL's words.
     pub(crate) native: String,
+}
+
+impl ListType {
+    /// The type of an array's values, below all dimensions.
+    pub(crate) fn innermost(&self) -> &ColumnType {
+        match &self.item {
+            ColumnType::List(list) => list.innermost(),
+            item => item,
+        }
+    }
 }
 
 /// A type as the catalogs describe it, domains resolved.
@@ -79,16 +103,28 @@ pub(crate) struct NativeType {
     pub(crate) formatted: String,
     /// The items' type, where this is a true array.
     pub(crate) element: Option<Box<NativeType>>,
+    /// Dimensions that an array's column declares. The server stores them and does not hold values to them.
+    pub(crate) dimensions: i32,
 }
 
 impl ColumnType {
     /// How a column of that type is read.
-    pub(crate) fn of(native: &NativeType) -> ColumnType {
+    pub(crate) fn of(native: &NativeType, mapping: TypeMapping) -> ColumnType {
         if let Some(element) = &native.element {
-            return ColumnType::List(Box::new(ListType {
-                item: ColumnType::of(element),
+            if mapping.arrays_as_text {
+                return ColumnType::AsText;
+            }
+            let mut list = ListType {
+                item: ColumnType::of(element, mapping),
                 native: element.formatted.clone(),
-            }));
+            };
+            for _ in 1..native.dimensions.min(MAX_DIMENSIONS) {
+                list = ListType {
+                    native: list.native.clone(),
+                    item: ColumnType::List(Box::new(list)),
+                };
+            }
+            return ColumnType::List(Box::new(list));
         }
         if native.kind == 'e' {
             return ColumnType::Enum;
@@ -103,7 +139,10 @@ impl ColumnType {
             "int8" => ColumnType::Int8,
             "float4" => ColumnType::Float4,
             "float8" => ColumnType::Float8,
-            "numeric" => numeric(native.typmod),
+            "numeric" => match numeric(native.typmod) {
+                ColumnType::FreeNumeric if mapping.numeric_as_text => ColumnType::AsText,
+                other => other,
+            },
             "text" | "varchar" => ColumnType::Text,
             "name" => ColumnType::Name,
             // char(n) stores n + 4; bpchar without a length is text whose trailing blanks do not count.
@@ -187,6 +226,15 @@ impl ColumnType {
         }
     }
 
+    /// What the column is to the engine: `native` as it is, or text where it was told to be.
+    pub(crate) fn shown_as<'a>(&self, native: &'a NativeType) -> &'a str {
+        let told = native.element.is_some() || native.built_in && native.name == "numeric";
+        match self {
+            ColumnType::AsText if told && native.typmod < 0 => "text",
+            _ => &native.formatted,
+        }
+    }
+
     /// The column in a select list. `column` is already quoted.
     pub(crate) fn select(&self, column: &str) -> String {
         match self {
@@ -194,13 +242,15 @@ impl ColumnType {
             ColumnType::AsOutput => {
                 format!("CASE WHEN {column} IS NULL THEN NULL ELSE format('%s', {column}) END")
             }
-            ColumnType::List(list) if list.item.is_text_cast() => format!("{column}::text[]"),
+            // By the array's own text, which is made of its items' outputs.
+            ColumnType::List(list) if *list.innermost() == ColumnType::AsOutput => {
+                format!("{column}::text::text[]")
+            }
+            ColumnType::List(list) if *list.innermost() == ColumnType::AsText => {
+                format!("{column}::text[]")
+            }
             _ => column.to_owned(),
         }
-    }
-
-    fn is_text_cast(&self) -> bool {
-        matches!(self, ColumnType::AsText | ColumnType::AsOutput)
     }
 
     /// Whether the server's description of the select list's column is what this type's decoder reads.
@@ -233,7 +283,7 @@ impl ColumnType {
             ColumnType::Oid => *wire == Type::OID,
             ColumnType::AsText | ColumnType::AsOutput => *wire == Type::TEXT,
             ColumnType::List(list) => match wire.kind() {
-                Kind::Array(item) => list.item.reads(item),
+                Kind::Array(item) => list.innermost().reads(item),
                 _ => false,
             },
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Metadata, Pushdown, Reader, Result, ScanDescription, SplitSource, TableHandle, TableMetadata,
-    Writer,
+    ConnectionBudgets, LocalConnections, Metadata, Pushdown, Reader, Result, RunTimeKeys,
+    ScanDescription, Snapshots, SplitSource, TableHandle, TableMetadata, Writer,
 };
 
 /// One configured catalog. Making one does no I/O: a source that is down fails its queries only.
@@ -35,6 +35,12 @@ pub trait Connector: Send + Sync {
         None
     }
 
+    /// What the source takes of keys that a join learns while it runs; `None` where keys in a statement are
+    /// no help, or where the reader uses [`crate::ReadRequest::dynamic_filters`] itself.
+    fn run_time_keys(&self) -> Option<RunTimeKeys> {
+        None
+    }
+
     /// Creates, fills and drops tables, where the source can.
     fn writer(&self) -> Option<&dyn Writer> {
         None
@@ -44,6 +50,14 @@ pub trait Connector: Send + Sync {
     fn passthrough(&self) -> Option<&dyn Passthrough> {
         None
     }
+
+    /// Shares one view of the source between the statements of a query, where the source can.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// Forgets what was remembered about tables (sizes, layouts): metadata was flushed.
+    fn forget(&self) {}
 
     /// True where the data lives in the coordinator's process only, so that no worker can read it.
     fn coordinator_only(&self) -> bool {
@@ -66,6 +80,19 @@ pub struct ConnectorContext {
     pub catalog: String,
     /// The configuration folder, for relative paths.
     pub config_dir: Option<std::path::PathBuf>,
+    /// How many connections each catalog may open, over the fleet.
+    pub connections: Arc<dyn ConnectionBudgets>,
+}
+
+impl ConnectorContext {
+    /// The context of a process that belongs to no fleet: budgets hold within it.
+    pub fn local(catalog: impl Into<String>, config_dir: Option<std::path::PathBuf>) -> Self {
+        ConnectorContext {
+            catalog: catalog.into(),
+            config_dir,
+            connections: LocalConnections::new(),
+        }
+    }
 }
 
 /// A kind of source, compiled in. The binary registers a list of these.

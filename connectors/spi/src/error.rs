@@ -166,6 +166,9 @@ pub struct Error {
     pub position: Option<u32>,
     /// The catalog whose source failed.
     pub source_name: Option<String>,
+    /// The plan was made for a source that has changed since: with fresh metadata it may well run.
+    #[serde(default)]
+    pub stale_plan: bool,
 }
 
 /// Marks a structured error inside of text, since errors cross worker boundaries as text only.
@@ -182,6 +185,7 @@ impl Error {
             hint: None,
             position: None,
             source_name: None,
+            stale_plan: false,
         }
     }
 
@@ -220,6 +224,13 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, catalog: impl Into<String>) -> Self {
         self.source_name = Some(catalog.into());
+        self
+    }
+
+    /// Says that the plan was made for a source that has changed since.
+    #[must_use]
+    pub fn with_stale_plan(mut self) -> Self {
+        self.stale_plan = true;
         self
     }
 

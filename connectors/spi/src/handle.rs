@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Relation;
 
 /// The version of [`TableHandle`] and [`Split`] in this build. Coordinator and workers must agree.
-pub const HANDLE_VERSION: u32 = 1;
+pub const HANDLE_VERSION: u32 = 2;
 
 /// A remote relation with everything that was pushed into it.
 ///

@@ -4,23 +4,35 @@
 //! from a catalog file). Optional powers ([`Pushdown`], [`Writer`], [`Passthrough`]) are separate
 //! traits, so that nothing answers "not implemented" at run time.
 //!
+//! What connectors to servers share is here too: [`ConnectionPool`], within the fleet's
+//! [`ConnectionBudget`].
+//!
 //! Relies on Arrow for data and on DataFusion for [`Expr`], [`ScalarValue`] and [`PhysicalExpr`] only.
 //! Never knows a protocol, a planner or another connector.
 
 mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod connections;
 mod connector;
+mod convert;
 mod error;
 mod handle;
 mod metadata;
+mod pool;
 mod pushdown;
 mod read;
 mod relation;
+mod scalar;
+mod snapshot;
 pub mod types;
 mod write;
 
 pub use config::{ByteSize, ConfigReference, Secret, interpolate, parse_section};
+pub use connections::{
+    ConnectionBudget, ConnectionBudgets, ConnectionHolder, ConnectionLease, ConnectionUsage,
+    LocalConnections,
+};
 pub use connector::{Connector, ConnectorContext, ConnectorFactory, Passthrough};
 pub use datafusion::logical_expr::Expr;
 pub use datafusion::physical_plan::PhysicalExpr;
@@ -28,13 +40,20 @@ pub use datafusion::scalar::ScalarValue;
 pub use error::{Error, Result, SqlState, nearest};
 pub use handle::{HANDLE_VERSION, Split, TableHandle};
 pub use metadata::{
-    ColumnMetadata, ColumnStatistics, Estimate, Metadata, TableKind, TableMetadata,
+    ColumnMetadata, ColumnStatistics, Estimate, Generated, Metadata, TableKind, TableMetadata,
     TableStatistics, TableSummary,
 };
-pub use pushdown::{FilterPushdown, Pushdown, Pushed, Reason};
+pub use pool::{ConnectionPool, Dial, PoolTimes, Pooled};
+pub use pushdown::{Aggregation, FilterPushdown, Operation, Output, Pushdown, Pushed, Reason};
 pub use read::{
-    BatchStream, DynamicFilter, ReadRequest, Reader, ScanDescription, ScanMetrics, SplitRequest,
-    SplitSource,
+    BatchStream, DynamicFilter, ReadRequest, Reader, RunTimeKeys, ScanDescription, ScanMetrics,
+    SplitRequest, SplitSource,
 };
-pub use relation::{CompareOp, Literal, RelColumn, Relation, ScalarExpr};
-pub use write::{TableSink, WriteTarget, Writer};
+pub use relation::{AggregateCall, AggregateFunction, JoinKind, RelColumn, Relation, SortKey};
+pub use scalar::{ArithmeticOp, CompareOp, Literal, ScalarExpr, ValueType};
+pub use snapshot::{OpenSnapshot, SnapshotRead, SnapshotToken, Snapshots};
+pub use write::{
+    Assigned, ColumnDefault, ConflictValue, Definitions, InsertTarget, NativeStatements, NewColumn,
+    NewTable, NewView, OnConflict, RowChanges, TableChange, TableSink, TruncateOptions,
+    WriteTarget, Writer,
+};

@@ -103,6 +103,29 @@ pub struct ColumnMetadata {
     pub comment: Option<String>,
     /// Its default expression, in the source's own words.
     pub default: Option<String>,
+    /// Whether the source computes its values.
+    pub generated: Generated,
+}
+
+/// Whether, and how far, the source computes a column's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Generated {
+    /// Rows bring the value, or get the default.
+    #[default]
+    No,
+    /// From a sequence, for rows that bring none.
+    IdentityByDefault,
+    /// From a sequence; rows may not bring one.
+    IdentityAlways,
+    /// From other columns; rows may not bring one.
+    Expression,
+}
+
+impl Generated {
+    /// True where a row may not bring a value.
+    pub fn refuses_values(self) -> bool {
+        matches!(self, Generated::IdentityAlways | Generated::Expression)
+    }
 }
 
 /// A figure and how far to trust it.

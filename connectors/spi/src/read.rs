@@ -1,13 +1,14 @@
 //! Reading: splits, and a stream of batches for each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{PhysicalExpr, Result, Split, TableHandle};
+use crate::{PhysicalExpr, Result, SnapshotToken, Split, TableHandle};
 
 /// Batches of one split. Dropping it ends the work at the source at once.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -19,6 +20,8 @@ pub struct SplitRequest {
     pub query_id: Arc<str>,
     /// How many pieces could be read at once (partitions over all tasks). A hint.
     pub parallelism: usize,
+    /// The query uses this many rows at most, so that more than one piece would read for nothing.
+    pub limit: Option<usize>,
 }
 
 /// Cuts a table into splits.
@@ -32,6 +35,19 @@ pub trait SplitSource: Send + Sync {
 /// A filter that a join or a top-N above learns while it runs. It only ever drops rows that the operator
 /// above would drop too, so a reader may apply it, in part or not at all.
 pub type DynamicFilter = Arc<dyn PhysicalExpr>;
+
+/// How much a source takes of the keys that a join above a scan learns while it runs.
+///
+/// A connector that names such limits has its reads held back until the keys are known, and gets them as
+/// ordinary filters ([`crate::Pushdown::apply_filter`]) inside of [`ReadRequest::handle`]. One that applies
+/// [`ReadRequest::dynamic_filters`] row by row while it reads needs none of this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunTimeKeys {
+    /// Keys of one column that are sent at most; of more, only the smallest and the largest are.
+    pub max_keys: usize,
+    /// How long a read may wait for keys that are still being collected, where the session does not say.
+    pub wait: Duration,
+}
 
 /// Counts what a scan took from its source. The scan node gives one to each reader.
 pub trait ScanMetrics: Send + Sync {
@@ -59,6 +75,9 @@ pub struct ReadRequest {
     pub limit: Option<usize>,
     /// Filters over `schema` (column indices into it) that may become known while the read runs.
     pub dynamic_filters: Vec<DynamicFilter>,
+    /// The snapshot that all reads of the query share; `None` where this is its only statement at the
+    /// source, or the source has none.
+    pub snapshot: Option<SnapshotToken>,
     /// Rows per batch to aim for.
     pub batch_rows: usize,
     /// Counters.

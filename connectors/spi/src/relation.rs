@@ -1,14 +1,14 @@
 //! Sluice's own small relation tree: what a handle asks its source for.
 //!
-//! It has just the shapes that some connector can render. A DataFusion expression that does not fit is
-//! not converted ([`ScalarExpr::from_expr`] returns `None`) and so never pushed. Rendering to a dialect
-//! is the connector's.
+//! It has just the shapes that some connector can render. A relation's columns have names of their own, so
+//! that an expression above it says which one it means by name alone, and a join's two sides share none.
+//! Rendering to a dialect is the connector's: what its renderer does not know, it does not take.
 
-use datafusion::logical_expr::{BinaryExpr, Operator, expr::InList};
-use datafusion::prelude::lit;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Expr, ScalarValue};
+use crate::ScalarExpr;
 
 /// A column as the source knows it: the semantics that decide what may be pushed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,26 @@ pub struct RelColumn {
     pub deterministic: bool,
     /// False where the source guarantees that it is never NULL.
     pub nullable: bool,
+}
+
+impl RelColumn {
+    /// The same column under another name.
+    #[must_use]
+    pub fn renamed(&self, name: impl Into<String>) -> RelColumn {
+        RelColumn {
+            name: name.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same column, which may be NULL.
+    #[must_use]
+    pub fn optional(&self) -> RelColumn {
+        RelColumn {
+            nullable: true,
+            ..self.clone()
+        }
+    }
 }
 
 /// A relation at the source.
@@ -51,14 +71,180 @@ pub enum Relation {
         /// Conjuncts.
         predicates: Vec<ScalarExpr>,
     },
+    /// One row per row of `input`, with other columns.
+    Project {
+        /// Where the rows come from.
+        input: Box<Relation>,
+        /// One per column, over the columns of `input`.
+        exprs: Vec<ScalarExpr>,
+        /// The columns.
+        columns: Vec<RelColumn>,
+    },
+    /// One row per group; one row in all where there are no groups.
+    Aggregate {
+        /// Where the rows come from.
+        input: Box<Relation>,
+        /// Group keys, in which NULL is a value like any other.
+        groups: Vec<ScalarExpr>,
+        /// Aggregates over each group.
+        calls: Vec<AggregateCall>,
+        /// The columns: one per group key, then one per aggregate.
+        columns: Vec<RelColumn>,
+    },
+    /// Each row of `input` once.
+    Distinct {
+        /// Where the rows come from.
+        input: Box<Relation>,
+    },
+    /// The first rows of `input` in an order. They are not returned in that order.
+    TopN {
+        /// Where the rows come from.
+        input: Box<Relation>,
+        /// The order.
+        keys: Vec<SortKey>,
+        /// Rows to leave out first.
+        skip: u64,
+        /// Rows at most.
+        fetch: u64,
+    },
+    /// Any rows of `input`.
+    Limit {
+        /// Where the rows come from.
+        input: Box<Relation>,
+        /// Rows to leave out first.
+        skip: u64,
+        /// Rows at most.
+        fetch: u64,
+    },
+    /// Rows of two relations whose columns all have different names.
+    Join {
+        /// Which rows.
+        kind: JoinKind,
+        /// The left side.
+        left: Box<Relation>,
+        /// The right side.
+        right: Box<Relation>,
+        /// Conjuncts over the columns of both; none is a cross join.
+        on: Vec<ScalarExpr>,
+        /// The columns: see [`JoinKind::columns`].
+        columns: Vec<RelColumn>,
+    },
+    /// The rows of each input, copies included.
+    Union {
+        /// At least two, with as many columns each, of the same types in the same order.
+        inputs: Vec<Relation>,
+        /// The columns.
+        columns: Vec<RelColumn>,
+    },
+}
+
+/// Which rows a join returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum JoinKind {
+    /// Pairs that match.
+    Inner,
+    /// Pairs that match, and rows of the left side without a match.
+    Left,
+    /// Rows of the left side that have a match (EXISTS).
+    Semi,
+    /// Rows of the left side that have none (NOT EXISTS). Never NOT IN, which is another question where
+    /// there are NULLs.
+    Anti,
+}
+
+impl JoinKind {
+    /// The columns of such a join.
+    pub fn columns(self, left: &[RelColumn], right: &[RelColumn]) -> Vec<RelColumn> {
+        let right: Vec<RelColumn> = match self {
+            JoinKind::Inner => right.to_vec(),
+            JoinKind::Left => right.iter().map(RelColumn::optional).collect(),
+            JoinKind::Semi | JoinKind::Anti => Vec::new(),
+        };
+        left.iter().cloned().chain(right).collect()
+    }
+}
+
+impl fmt::Display for JoinKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Semi => "semi-join",
+            JoinKind::Anti => "anti-join",
+        })
+    }
+}
+
+/// Aggregates that some source computes as the engine does. All but `Count` skip NULLs and are NULL over
+/// no value; `Count` is 0 there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AggregateFunction {
+    /// Values other than NULL; rows, without an argument.
+    Count,
+    /// An exact sum.
+    Sum,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+    /// True where every value is.
+    BoolAnd,
+    /// True where any value is.
+    BoolOr,
+}
+
+impl fmt::Display for AggregateFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AggregateFunction::Count => "count",
+            AggregateFunction::Sum => "sum",
+            AggregateFunction::Min => "min",
+            AggregateFunction::Max => "max",
+            AggregateFunction::BoolAnd => "bool_and",
+            AggregateFunction::BoolOr => "bool_or",
+        })
+    }
+}
+
+/// An aggregate over the rows of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregateCall {
+    /// Which.
+    pub function: AggregateFunction,
+    /// Over what; `None` for `count(*)`.
+    pub argument: Option<ScalarExpr>,
+    /// Each value once.
+    pub distinct: bool,
+    /// The type of the result, in which no value is rounded; `None` where it is the argument's own
+    /// (`Min`, `Max`).
+    pub result: Option<crate::ValueType>,
+}
+
+/// A key of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SortKey {
+    /// What is compared, as the engine does it: text byte by byte.
+    pub expr: ScalarExpr,
+    /// The greatest first.
+    pub descending: bool,
+    /// NULLs before all values, whatever the direction.
+    pub nulls_first: bool,
 }
 
 impl Relation {
     /// The columns that the relation returns.
     pub fn columns(&self) -> &[RelColumn] {
         match self {
-            Relation::Scan { columns, .. } | Relation::Native { columns, .. } => columns,
-            Relation::Filter { input, .. } => input.columns(),
+            Relation::Scan { columns, .. }
+            | Relation::Native { columns, .. }
+            | Relation::Project { columns, .. }
+            | Relation::Aggregate { columns, .. }
+            | Relation::Join { columns, .. }
+            | Relation::Union { columns, .. } => columns,
+            Relation::Filter { input, .. }
+            | Relation::Distinct { input }
+            | Relation::TopN { input, .. }
+            | Relation::Limit { input, .. } => input.columns(),
         }
     }
 
@@ -92,379 +278,95 @@ impl Relation {
             _ => &[],
         }
     }
-}
 
-/// Comparison operators, with SQL's three-valued meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CompareOp {
-    /// `=`
-    Eq,
-    /// `<>`
-    NotEq,
-    /// `<`
-    Lt,
-    /// `<=`
-    LtEq,
-    /// `>`
-    Gt,
-    /// `>=`
-    GtEq,
-}
-
-/// A typed constant. `None` is not here: NULL constants are folded away before pushdown.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Literal {
-    /// boolean
-    Boolean(bool),
-    /// Any signed integer type.
-    Int(i64),
-    /// Any unsigned integer type.
-    UInt(u64),
-    /// real
-    Float32(f32),
-    /// double precision
-    Float64(f64),
-    /// numeric(precision, scale): the value times 10^scale.
-    Decimal {
-        /// Unscaled value.
-        unscaled: i128,
-        /// Total digits.
-        precision: u8,
-        /// Digits after the point.
-        scale: i8,
-    },
-    /// text
-    Text(String),
-    /// bytea
-    Bytes(Vec<u8>),
-    /// date, days since 1970-01-01
-    Date(i32),
-    /// time, microseconds since midnight
-    Time(i64),
-    /// timestamp without time zone, microseconds since 1970-01-01
-    Timestamp(i64),
-    /// timestamp with time zone, microseconds since 1970-01-01 UTC
-    TimestampTz(i64),
-}
-
-impl Literal {
-    /// From the engine's constant; `None` for NULL and for types that no source is sent.
-    pub fn from_scalar(value: &ScalarValue) -> Option<Literal> {
-        use ScalarValue as S;
-        Some(match value {
-            S::Boolean(Some(v)) => Literal::Boolean(*v),
-            S::Int8(Some(v)) => Literal::Int((*v).into()),
-            S::Int16(Some(v)) => Literal::Int((*v).into()),
-            S::Int32(Some(v)) => Literal::Int((*v).into()),
-            S::Int64(Some(v)) => Literal::Int(*v),
-            S::UInt8(Some(v)) => Literal::UInt((*v).into()),
-            S::UInt16(Some(v)) => Literal::UInt((*v).into()),
-            S::UInt32(Some(v)) => Literal::UInt((*v).into()),
-            S::UInt64(Some(v)) => Literal::UInt(*v),
-            S::Float32(Some(v)) => Literal::Float32(*v),
-            S::Float64(Some(v)) => Literal::Float64(*v),
-            S::Decimal128(Some(v), precision, scale) => Literal::Decimal {
-                unscaled: *v,
-                precision: *precision,
-                scale: *scale,
-            },
-            S::Decimal256(Some(v), precision, scale) => Literal::Decimal {
-                unscaled: v.to_i128()?,
-                precision: *precision,
-                scale: *scale,
-            },
-            S::Utf8(Some(v)) | S::LargeUtf8(Some(v)) | S::Utf8View(Some(v)) => {
-                Literal::Text(v.clone())
-            }
-            S::Binary(Some(v)) | S::LargeBinary(Some(v)) | S::BinaryView(Some(v)) => {
-                Literal::Bytes(v.clone())
-            }
-            S::Date32(Some(v)) => Literal::Date(*v),
-            S::Time64Microsecond(Some(v)) => Literal::Time(*v),
-            S::TimestampSecond(Some(v), tz) => {
-                Self::timestamp(v.checked_mul(1_000_000)?, tz.is_some())
-            }
-            S::TimestampMillisecond(Some(v), tz) => {
-                Self::timestamp(v.checked_mul(1_000)?, tz.is_some())
-            }
-            S::TimestampMicrosecond(Some(v), tz) => Self::timestamp(*v, tz.is_some()),
-            // A constant finer than a microsecond has no equal at a source that stores microseconds.
-            S::TimestampNanosecond(Some(v), tz) if v % 1_000 == 0 => {
-                Self::timestamp(v / 1_000, tz.is_some())
-            }
-            S::Dictionary(_, inner) => return Self::from_scalar(inner),
-            _ => return None,
-        })
+    /// What it reads, left to right: tables, views and native texts.
+    pub fn leaves(&self) -> Vec<&Relation> {
+        let mut leaves = Vec::new();
+        self.collect_leaves(&mut leaves);
+        leaves
     }
 
-    fn timestamp(micros: i64, with_zone: bool) -> Literal {
-        if with_zone {
-            Literal::TimestampTz(micros)
-        } else {
-            Literal::Timestamp(micros)
+    fn collect_leaves<'a>(&'a self, leaves: &mut Vec<&'a Relation>) {
+        match self {
+            Relation::Scan { .. } | Relation::Native { .. } => leaves.push(self),
+            Relation::Filter { input, .. }
+            | Relation::Project { input, .. }
+            | Relation::Aggregate { input, .. }
+            | Relation::Distinct { input }
+            | Relation::TopN { input, .. }
+            | Relation::Limit { input, .. } => input.collect_leaves(leaves),
+            Relation::Join { left, right, .. } => {
+                left.collect_leaves(leaves);
+                right.collect_leaves(leaves);
+            }
+            Relation::Union { inputs, .. } => {
+                inputs.iter().for_each(|i| i.collect_leaves(leaves));
+            }
         }
     }
 
-    /// The engine's constant again.
-    pub fn to_scalar(&self) -> ScalarValue {
+    /// True for one table, view or native text with nothing but filters: what can be read in pieces.
+    pub fn is_plain(&self) -> bool {
         match self {
-            Literal::Boolean(v) => ScalarValue::Boolean(Some(*v)),
-            Literal::Int(v) => ScalarValue::Int64(Some(*v)),
-            Literal::UInt(v) => ScalarValue::UInt64(Some(*v)),
-            Literal::Float32(v) => ScalarValue::Float32(Some(*v)),
-            Literal::Float64(v) => ScalarValue::Float64(Some(*v)),
-            Literal::Decimal {
-                unscaled,
-                precision,
-                scale,
-            } if *precision <= 38 => ScalarValue::Decimal128(Some(*unscaled), *precision, *scale),
-            Literal::Decimal {
-                unscaled,
-                precision,
-                scale,
-            } => ScalarValue::Decimal256(
-                Some(arrow::datatypes::i256::from_i128(*unscaled)),
-                *precision,
-                *scale,
-            ),
-            Literal::Text(v) => ScalarValue::Utf8(Some(v.clone())),
-            Literal::Bytes(v) => ScalarValue::Binary(Some(v.clone())),
-            Literal::Date(v) => ScalarValue::Date32(Some(*v)),
-            Literal::Time(v) => ScalarValue::Time64Microsecond(Some(*v)),
-            Literal::Timestamp(v) => ScalarValue::TimestampMicrosecond(Some(*v), None),
-            Literal::TimestampTz(v) => {
-                ScalarValue::TimestampMicrosecond(Some(*v), Some("UTC".into()))
-            }
+            Relation::Scan { .. } | Relation::Native { .. } => true,
+            Relation::Filter { input, .. } => input.is_plain(),
+            _ => false,
         }
     }
-}
 
-/// An expression over the columns of a relation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum ScalarExpr {
-    /// A column by name.
-    Column(String),
-    /// A constant.
-    Literal(Literal),
-    /// A comparison.
-    Compare {
-        /// Which.
-        op: CompareOp,
-        /// Left side.
-        left: Box<ScalarExpr>,
-        /// Right side.
-        right: Box<ScalarExpr>,
-    },
-    /// All of them.
-    And(Vec<ScalarExpr>),
-    /// Any of them.
-    Or(Vec<ScalarExpr>),
-    /// Not.
-    Not(Box<ScalarExpr>),
-    /// IS NULL, or IS NOT NULL when `negated`.
-    IsNull {
-        /// What.
-        expr: Box<ScalarExpr>,
-        /// IS NOT NULL.
-        negated: bool,
-    },
-    /// IN over constants.
-    InList {
-        /// What.
-        expr: Box<ScalarExpr>,
-        /// Constants, none of them NULL.
-        list: Vec<Literal>,
-        /// NOT IN.
-        negated: bool,
-    },
-    /// LIKE with a constant pattern.
-    Like {
-        /// What.
-        expr: Box<ScalarExpr>,
-        /// The pattern, in which `escape` takes the meaning from the next character.
-        pattern: String,
-        /// The escape character; none when `None`.
-        escape: Option<char>,
-        /// NOT LIKE.
-        negated: bool,
-        /// ILIKE.
-        case_insensitive: bool,
-    },
-}
-
-impl ScalarExpr {
-    /// From the engine's expression, where every part of it has a counterpart here.
-    pub fn from_expr(expr: &Expr) -> Option<ScalarExpr> {
-        Some(match expr {
-            Expr::Column(column) => ScalarExpr::Column(column.name.clone()),
-            Expr::Literal(value, _) => ScalarExpr::Literal(Literal::from_scalar(value)?),
-            Expr::Alias(alias) => return Self::from_expr(&alias.expr),
-            Expr::Not(inner) => ScalarExpr::Not(Box::new(Self::from_expr(inner)?)),
-            Expr::IsNull(inner) => ScalarExpr::IsNull {
-                expr: Box::new(Self::from_expr(inner)?),
-                negated: false,
-            },
-            Expr::IsNotNull(inner) => ScalarExpr::IsNull {
-                expr: Box::new(Self::from_expr(inner)?),
-                negated: true,
-            },
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let (l, r) = (Self::from_expr(left)?, Self::from_expr(right)?);
-                match op {
-                    Operator::And => ScalarExpr::And(vec![l, r]),
-                    Operator::Or => ScalarExpr::Or(vec![l, r]),
-                    _ => ScalarExpr::Compare {
-                        op: compare_op(*op)?,
-                        left: Box::new(l),
-                        right: Box::new(r),
-                    },
-                }
-            }
-            Expr::Between(between) => {
-                let subject = Self::from_expr(&between.expr)?;
-                let compare = |op, bound: &Expr| {
-                    Some(ScalarExpr::Compare {
-                        op,
-                        left: Box::new(subject.clone()),
-                        right: Box::new(Self::from_expr(bound)?),
-                    })
-                };
-                let inside = ScalarExpr::And(vec![
-                    compare(CompareOp::GtEq, &between.low)?,
-                    compare(CompareOp::LtEq, &between.high)?,
-                ]);
-                if between.negated {
-                    ScalarExpr::Not(Box::new(inside))
-                } else {
-                    inside
-                }
-            }
-            Expr::InList(InList {
-                expr,
-                list,
-                negated,
-            }) => ScalarExpr::InList {
-                expr: Box::new(Self::from_expr(expr)?),
-                list: list
-                    .iter()
-                    .map(|item| match item {
-                        Expr::Literal(value, _) => Literal::from_scalar(value),
-                        _ => None,
-                    })
-                    .collect::<Option<Vec<_>>>()?,
-                negated: *negated,
-            },
-            Expr::Like(like) => {
-                let Expr::Literal(pattern, _) = like.pattern.as_ref() else {
-                    return None;
-                };
-                let Literal::Text(pattern) = Literal::from_scalar(pattern)? else {
-                    return None;
-                };
-                ScalarExpr::Like {
-                    expr: Box::new(Self::from_expr(&like.expr)?),
-                    pattern,
-                    // SQL's default escape character is the backslash.
-                    escape: like.escape_char.or(Some('\\')),
-                    negated: like.negated,
-                    case_insensitive: like.case_insensitive,
-                }
-            }
-            _ => return None,
-        })
-    }
-
-    /// The engine's expression again, column references by bare name.
-    pub fn to_expr(&self) -> Expr {
-        use datafusion::common::Column;
+    /// Rows that it has at most, where its shape tells.
+    pub fn max_rows(&self) -> Option<u64> {
         match self {
-            ScalarExpr::Column(name) => Expr::Column(Column::from_name(name)),
-            ScalarExpr::Literal(value) => lit(value.to_scalar()),
-            ScalarExpr::Compare { op, left, right } => Expr::BinaryExpr(BinaryExpr::new(
-                Box::new(left.to_expr()),
-                match op {
-                    CompareOp::Eq => Operator::Eq,
-                    CompareOp::NotEq => Operator::NotEq,
-                    CompareOp::Lt => Operator::Lt,
-                    CompareOp::LtEq => Operator::LtEq,
-                    CompareOp::Gt => Operator::Gt,
-                    CompareOp::GtEq => Operator::GtEq,
-                },
-                Box::new(right.to_expr()),
-            )),
-            ScalarExpr::And(all) => all
+            Relation::Scan { .. } | Relation::Native { .. } => None,
+            Relation::Filter { input, .. }
+            | Relation::Project { input, .. }
+            | Relation::Distinct { input } => input.max_rows(),
+            Relation::Aggregate { input, groups, .. } => match groups.is_empty() {
+                true => Some(1),
+                false => input.max_rows(),
+            },
+            Relation::TopN { input, fetch, .. } | Relation::Limit { input, fetch, .. } => {
+                Some(input.max_rows().map_or(*fetch, |rows| rows.min(*fetch)))
+            }
+            Relation::Join {
+                kind, left, right, ..
+            } => match kind {
+                JoinKind::Semi | JoinKind::Anti => left.max_rows(),
+                JoinKind::Inner => left.max_rows()?.checked_mul(right.max_rows()?),
+                JoinKind::Left => left.max_rows()?.checked_mul(right.max_rows()?.max(1)),
+            },
+            Relation::Union { inputs, .. } => inputs
                 .iter()
-                .map(Self::to_expr)
-                .reduce(Expr::and)
-                .unwrap_or_else(|| lit(true)),
-            ScalarExpr::Or(any) => any
-                .iter()
-                .map(Self::to_expr)
-                .reduce(Expr::or)
-                .unwrap_or_else(|| lit(false)),
-            ScalarExpr::Not(inner) => Expr::Not(Box::new(inner.to_expr())),
-            ScalarExpr::IsNull {
-                expr,
-                negated: false,
-            } => Expr::IsNull(Box::new(expr.to_expr())),
-            ScalarExpr::IsNull {
-                expr,
-                negated: true,
-            } => Expr::IsNotNull(Box::new(expr.to_expr())),
-            ScalarExpr::InList {
-                expr,
-                list,
-                negated,
-            } => expr
-                .to_expr()
-                .in_list(list.iter().map(|l| lit(l.to_scalar())).collect(), *negated),
-            ScalarExpr::Like {
-                expr,
-                pattern,
-                escape,
-                negated,
-                case_insensitive,
-            } => {
-                Expr::Like(datafusion::logical_expr::Like::new(
-                    *negated,
-                    Box::new(expr.to_expr()),
-                    Box::new(lit(pattern.as_str())),
-                    // The backslash is the default, and the engine's kernels know no other way to say it.
-                    escape.filter(|c| *c != '\\'),
-                    *case_insensitive,
-                ))
-            }
-        }
-    }
-
-    /// Calls `visit` with every column's name.
-    pub fn visit_columns(&self, visit: &mut impl FnMut(&str)) {
-        match self {
-            ScalarExpr::Column(name) => visit(name),
-            ScalarExpr::Literal(_) => {}
-            ScalarExpr::Compare { left, right, .. } => {
-                left.visit_columns(visit);
-                right.visit_columns(visit);
-            }
-            ScalarExpr::And(all) | ScalarExpr::Or(all) => {
-                all.iter().for_each(|e| e.visit_columns(visit))
-            }
-            ScalarExpr::Not(expr)
-            | ScalarExpr::IsNull { expr, .. }
-            | ScalarExpr::InList { expr, .. }
-            | ScalarExpr::Like { expr, .. } => expr.visit_columns(visit),
+                .map(Relation::max_rows)
+                .try_fold(0u64, |sum, rows| sum.checked_add(rows?)),
         }
     }
 }
 
-fn compare_op(op: Operator) -> Option<CompareOp> {
-    Some(match op {
-        Operator::Eq => CompareOp::Eq,
-        Operator::NotEq => CompareOp::NotEq,
-        Operator::Lt => CompareOp::Lt,
-        Operator::LtEq => CompareOp::LtEq,
-        Operator::Gt => CompareOp::Gt,
-        Operator::GtEq => CompareOp::GtEq,
-        _ => return None,
-    })
+/// A few words for EXPLAIN: "aggregate on (public.orders join public.customer)".
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Relation::Scan { schema, table, .. } => write!(f, "{schema}.{table}"),
+            Relation::Native { .. } => f.write_str("native query"),
+            Relation::Filter { input, .. } | Relation::Project { input, .. } => input.fmt(f),
+            Relation::Aggregate { input, .. } => write!(f, "aggregate on {input}"),
+            Relation::Distinct { input } => write!(f, "distinct rows of {input}"),
+            Relation::TopN { input, fetch, .. } => write!(f, "top {fetch} of {input}"),
+            Relation::Limit { input, fetch, .. } => write!(f, "{fetch} rows of {input}"),
+            Relation::Join {
+                kind, left, right, ..
+            } => write!(f, "({left} {kind} {right})"),
+            Relation::Union { inputs, .. } => {
+                f.write_str("(")?;
+                for (index, input) in inputs.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str(" union all ")?;
+                    }
+                    input.fmt(f)?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
 }

@@ -16,9 +16,9 @@ use futures::{StreamExt, stream};
 use sluice_spi::conformance::{self, Behaviour, Fixture, Report};
 use sluice_spi::{
     BatchStream, ColumnMetadata, ColumnStatistics, CompareOp, Connector, Error, Estimate, Expr,
-    FilterPushdown, Literal, Metadata, Pushdown, Pushed, ReadRequest, Reader, Reason, RelColumn,
-    Relation, Result, ScalarExpr, ScanDescription, Split, SplitRequest, SplitSource, TableHandle,
-    TableKind, TableMetadata, TableStatistics, TableSummary,
+    FilterPushdown, Generated, Literal, Metadata, Operation, Pushdown, Pushed, ReadRequest, Reader,
+    Reason, RelColumn, Relation, Result, ScalarExpr, ScanDescription, Split, SplitRequest,
+    SplitSource, TableHandle, TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 
 /// What the table does wrong.
@@ -45,6 +45,8 @@ enum Lie {
     Shouts,
     /// Takes a dynamic filter for a limit.
     DropsDynamicRows,
+    /// Takes operations and forgets them.
+    ForgetsOperations,
 }
 
 struct Table {
@@ -203,6 +205,7 @@ impl Metadata for Table {
                     native_type: field.data_type().to_string(),
                     comment: None,
                     default: None,
+                    generated: Generated::No,
                 })
                 .collect(),
             primary_key: Vec::new(),
@@ -303,6 +306,17 @@ impl Pushdown for Table {
             outcome,
         }
     }
+
+    fn apply(
+        &self,
+        input: &TableHandle,
+        operation: &Operation<'_>,
+    ) -> std::result::Result<TableHandle, Reason> {
+        match (self.lie, operation) {
+            (Lie::ForgetsOperations, Operation::Limit { .. }) => Ok(input.clone()),
+            _ => Err(Reason(format!("the table takes no {operation}"))),
+        }
+    }
 }
 
 /// The allow-list: what the engine itself runs after the way through Sluice's own tree.
@@ -340,6 +354,7 @@ async fn every_lie_is_found() {
         (Lie::Miscounts, "Statistics"),
         (Lie::Shouts, "Names"),
         (Lie::DropsDynamicRows, "DynamicFilters"),
+        (Lie::ForgetsOperations, "Operations"),
     ] {
         let report = report(lie).await;
         let found = report

@@ -18,10 +18,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_spi::{
-    BatchStream, ColumnMetadata, Connector, ConnectorContext, ConnectorFactory, Error, Metadata,
-    ReadRequest, Reader, RelColumn, Relation, Result, ScanDescription, Split, SplitRequest,
-    SplitSource, SqlState, TableHandle, TableKind, TableMetadata, TableStatistics, TableSummary,
-    parse_section,
+    BatchStream, ColumnMetadata, Connector, ConnectorContext, ConnectorFactory, Error, Generated,
+    Metadata, ReadRequest, Reader, RelColumn, Relation, Result, ScanDescription, Split,
+    SplitRequest, SplitSource, SqlState, TableHandle, TableKind, TableMetadata, TableStatistics,
+    TableSummary, parse_section,
 };
 
 use crate::scale::Scale;
@@ -104,6 +104,7 @@ fn describe_table(catalog: &str, schema: &str, table: Table) -> TableMetadata {
             native_type: kind.native_type(),
             comment: None,
             default: None,
+            generated: Generated::No,
         })
         .collect();
     let relation = Relation::Scan {

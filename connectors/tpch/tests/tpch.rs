@@ -25,11 +25,7 @@ const TABLES: [&str; 8] = [
 ];
 
 fn catalog(keys: toml::Table) -> sluice_spi::Result<Arc<dyn Connector>> {
-    let context = ConnectorContext {
-        catalog: "tpch".into(),
-        config_dir: None,
-    };
-    TpchFactory.create(context, keys)
+    TpchFactory.create(ConnectorContext::local("tpch", None), keys)
 }
 
 struct NoMetrics;
@@ -50,6 +46,7 @@ async fn read(schema: &str, table: &str, parallelism: usize) -> Vec<RecordBatch>
     let request = SplitRequest {
         query_id: "q".into(),
         parallelism,
+        limit: None,
     };
     let splits = connector
         .splits()
@@ -67,6 +64,7 @@ async fn read(schema: &str, table: &str, parallelism: usize) -> Vec<RecordBatch>
             schema,
             limit: None,
             dynamic_filters: Vec::new(),
+            snapshot: None,
             batch_rows: 1_000,
             metrics: Arc::new(NoMetrics),
         };
@@ -163,6 +161,7 @@ async fn splits_follow_the_size() {
         let request = SplitRequest {
             query_id: "q".into(),
             parallelism,
+            limit: None,
         };
         let splits = connector
             .splits()

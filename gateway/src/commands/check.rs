@@ -1,8 +1,9 @@
 //! `sluice check`: says everything that is wrong with a configuration folder, or what is in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_spi::{Error, SqlState};
+use sluice_spi::{ConnectionBudgets, Error, LocalConnections, SqlState};
 
 use super::process::runtime;
 use super::{ConfigArgs, Failure, report};
@@ -15,7 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &ConfigArgs, connect: bool) -> Result<(), Failure> {
     let dir = config::config_dir(args.config.as_deref());
     config::load(dir.as_deref(), &args.set)?;
-    let catalogs = connectors::catalogs(dir.as_deref()).map_err(Failure::Configuration)?;
+    let connections: Arc<dyn ConnectionBudgets> = LocalConnections::new();
+    let catalogs =
+        connectors::catalogs(dir.as_deref(), &connections).map_err(Failure::Configuration)?;
     match &dir {
         Some(dir) => println!("{}: configuration is valid", dir.display()),
         None => println!("no configuration folder: built-in defaults"),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sluice_catalogs::{Catalog, Catalogs, SYSTEM_CATALOG, SystemConnector};
 use sluice_planner::{Planner, PlannerConfig};
-use sluice_spi::{Error, Result, SqlState};
+use sluice_spi::{ConnectionBudgets, Error, LocalConnections, Result, SqlState};
 use sluice_workers::{
     Membership, RpcOptions, RpcRuntime, RpcServer, WorkerChannels, WorkerOptions, WorkerService,
     advertised_url, runtime_env,
@@ -30,7 +30,9 @@ pub(super) fn run(args: &ProcessArgs) -> std::result::Result<(), Failure> {
     start_log(args.log_format);
     let dir = config::config_dir(args.config.config.as_deref());
     let config = config::load(dir.as_deref(), &args.config.set)?;
-    let catalogs = connectors::catalogs(dir.as_deref()).map_err(Failure::Configuration)?;
+    let connections: Arc<dyn ConnectionBudgets> = LocalConnections::new();
+    let catalogs =
+        connectors::catalogs(dir.as_deref(), &connections).map_err(Failure::Configuration)?;
     let auth = auth(dir.as_deref(), &config.postgres)?;
     let tls = match &config.postgres.tls {
         Some(tls) => Some(Tls::load(&tls.cert, &tls.key, tls.client_ca.as_deref())?),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_spi::{Error, SqlState};
+use sluice_spi::{ConnectionBudgets, Error, LocalConnections, SqlState};
 use sluice_workers::{
     Agent, RpcOptions, RpcRuntime, RpcServer, WorkerChannels, WorkerOptions, WorkerService,
     advertised_url, runtime_env,
@@ -28,7 +28,9 @@ pub(super) fn run(coordinator: Url, args: &ProcessArgs) -> Result<(), Failure> {
     let mut set = vec![WORKER_LISTEN.to_owned()];
     set.extend(args.config.set.iter().cloned());
     let config = config::load(dir.as_deref(), &set)?;
-    let catalogs = connectors::catalogs(dir.as_deref()).map_err(Failure::Configuration)?;
+    let connections: Arc<dyn ConnectionBudgets> = LocalConnections::new();
+    let catalogs =
+        connectors::catalogs(dir.as_deref(), &connections).map_err(Failure::Configuration)?;
     let runtime = runtime()?;
     let served = runtime.block_on(serve(coordinator, config, catalogs, args));
     runtime.shutdown_background();

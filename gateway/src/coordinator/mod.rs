@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `queries` | every query's life and history |
 //! | `stream` | the rows, and what can end them |
+//! | `snapshots` | one view of each source for a whole query |
 //! | `write` | CREATE TABLE, INSERT, DROP |
 //! | `procedures` | CALL |
 //! | `introspection` | what `pg_catalog` shows of a session |
@@ -12,6 +13,7 @@
 mod introspection;
 mod procedures;
 mod queries;
+mod snapshots;
 mod stream;
 mod system_tables;
 mod write;
@@ -29,7 +31,8 @@ use futures::StreamExt;
 use sluice_catalogs::{Catalogs, METADATA_TTL};
 use sluice_planner::explain::{ExplainOptions, RunFigures, explain};
 use sluice_planner::{
-    BoundStatement, PhysicalStatement, Placement, PlanSession, Planner, QueryPlan, StatementKind,
+    BoundStatement, PhysicalStatement, Placement, PlanSession, Planner, QueryPlan, RULE_SETTINGS,
+    StatementKind,
 };
 use sluice_spi::{Error, Result};
 use sluice_workers::Membership;
@@ -108,6 +111,18 @@ impl Coordinator {
             search_path: session.search_path.clone(),
             time_zone: session.setting("timezone").to_owned(),
             pushdown: session.setting("sluice.pushdown") != "off",
+            join_pushdown: session.setting("sluice.join_pushdown").to_owned(),
+            aggregation_pushdown: session.setting("sluice.aggregation_pushdown").to_owned(),
+            run_time_filters: session.setting("sluice.run_time_filters") != "off",
+            dynamic_filter_wait: number("sluice.dynamic_filter_wait")
+                .and_then(|n| u64::try_from(n).ok())
+                .map(Duration::from_millis),
+            rules_off: RULE_SETTINGS
+                .iter()
+                .filter(|(setting, _)| session.setting(setting) == "off")
+                .map(|(_, rule)| *rule)
+                .collect::<Vec<_>>()
+                .join(","),
             workers: number("sluice.workers").and_then(|n| usize::try_from(n).ok()),
             target_partitions: number("sluice.target_partitions")
                 .and_then(|n| usize::try_from(n).ok())
@@ -142,6 +157,72 @@ impl Coordinator {
         Ok((bound, plan_session))
     }
 
+    async fn bind_again(
+        &self,
+        session: &SessionView,
+        prepared: &PreparedStatement,
+        query_id: &Arc<str>,
+        run: &Run,
+    ) -> Result<BoundStatement> {
+        let again = self
+            .bind(session, &prepared.statement, &prepared.declared, query_id)
+            .await;
+        let (bound, _) = again.inspect_err(|error| run.guard.fail(error))?;
+        Ok(bound)
+    }
+
+    /// Forgets what was known of the source whose answer did not fit the plan.
+    fn forget(&self, error: &Error) {
+        let source = error.source_name.as_deref();
+        match source.and_then(|name| self.catalogs.get(name)) {
+            Some(catalog) => catalog.metadata().flush(),
+            None => self.catalogs.iter().for_each(|c| c.metadata().flush()),
+        }
+    }
+
+    /// Runs a bound statement. An error with [`Error::stale_plan`] comes before any row.
+    async fn run_bound(
+        &self,
+        session: &SessionView,
+        query_id: &Arc<str>,
+        bound: &BoundStatement,
+        run: Run,
+    ) -> Result<Execution> {
+        let introspection = Introspection::new(&self.facts, session);
+        // The bound plan holds the functions that it calls.
+        let functions: Arc<[Arc<ScalarUDF>]> = Arc::from([]);
+        let plan_session = self.plan_session(session, query_id.clone(), &introspection, functions);
+        match &bound.kind {
+            StatementKind::Query(query) => {
+                let (mut running, statement) = self
+                    .run_query(session, &plan_session, bound, query, run)
+                    .await?;
+                if !statement.reads().is_empty() {
+                    running.meet_source().await?;
+                }
+                let schema = statement.schema.clone();
+                Ok(Execution::Rows(RowStream {
+                    schema,
+                    verb: "SELECT",
+                    changed: false,
+                    batches: running.into_stream(),
+                }))
+            }
+            StatementKind::Explain(options, query) => {
+                self.run_explain(session, &plan_session, bound, options, query, run)
+                    .await
+            }
+            StatementKind::Call { name, arguments } => {
+                let done = self.call(session, name, arguments).await;
+                run.end(&done);
+                done.map(|()| Execution::Done("CALL".to_owned()))
+            }
+            _ => write::run(self, session, &plan_session, bound, run)
+                .await
+                .map(Execution::Done),
+        }
+    }
+
     async fn run_query(
         &self,
         session: &SessionView,
@@ -161,14 +242,27 @@ impl Coordinator {
             () = cancel.cancelled() => Err(stream::cancelled()),
             planned = self.planner.plan(plan_session, bound, query, parameters) => planned,
         };
-        let statement = planned.inspect_err(|error| guard.fail(error))?;
+        let mut statement = planned.inspect_err(|error| guard.fail(error))?;
+        let opened = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(stream::cancelled()),
+            opened = snapshots::open(&self.catalogs, &mut statement) => opened,
+        };
+        let snapshots = opened.inspect_err(|error| guard.fail(error))?;
         let workers = match &statement.placement {
             Placement::Coordinator(_) => 0,
             Placement::Workers(urls) => urls.len(),
         };
         guard.planned(began.elapsed(), workers);
         let patience = statement_timeout(session);
-        let running = Running::start(&statement, guard, cancel, patience, &self.membership)?;
+        let running = Running::start(
+            &statement,
+            snapshots,
+            guard,
+            cancel,
+            patience,
+            &self.membership,
+        )?;
         Ok((running, statement))
     }
 
@@ -211,14 +305,16 @@ impl Coordinator {
         Ok(Execution::Rows(RowStream {
             schema,
             verb: "EXPLAIN",
+            changed: false,
             batches,
         }))
     }
 }
 
 /// One run of a statement.
+#[derive(Clone)]
 struct Run {
-    guard: QueryGuard,
+    guard: Arc<QueryGuard>,
     cancel: CancellationToken,
     parameters: Vec<ScalarValue>,
     began: Instant,
@@ -274,50 +370,33 @@ impl Engine for Coordinator {
             },
         );
         let run = Run {
-            guard,
+            guard: Arc::new(guard),
             cancel,
             parameters,
             began,
         };
         // Names are believed for a while only: a table may have changed since.
-        let rebound;
-        let bound = if prepared.bound.must_be_bound_again(METADATA_TTL) {
-            let again = self
-                .bind(session, &prepared.statement, &prepared.declared, &query_id)
-                .await;
-            rebound = again.inspect_err(|error| run.guard.fail(error))?;
-            &rebound.0
-        } else {
-            &prepared.bound
-        };
-        let introspection = Introspection::new(&self.facts, session);
-        // The bound plan holds the functions that it calls.
-        let functions: Arc<[Arc<ScalarUDF>]> = Arc::from([]);
-        let plan_session = self.plan_session(session, query_id, &introspection, functions);
-        match &bound.kind {
-            StatementKind::Query(query) => {
-                let (running, statement) = self
-                    .run_query(session, &plan_session, bound, query, run)
-                    .await?;
-                let schema = statement.schema.clone();
-                Ok(Execution::Rows(RowStream {
-                    schema,
-                    verb: "SELECT",
-                    batches: running.into_stream(),
-                }))
+        let mut rebound = None;
+        if prepared.bound.must_be_bound_again(METADATA_TTL) {
+            rebound = Some(self.bind_again(session, prepared, &query_id, &run).await?);
+        }
+        let bound = rebound.as_ref().unwrap_or(&prepared.bound);
+        let done = self.run_bound(session, &query_id, bound, run.clone()).await;
+        match done {
+            // No row has left, so that nobody can tell: once more, with what the source says now.
+            Err(error) if error.stale_plan => {
+                tracing::debug!(query = %query_id, %error, "planning again");
+                self.forget(&error);
+                run.guard.plan_again();
+                let bound = self.bind_again(session, prepared, &query_id, &run).await?;
+                let changed = bound.output != prepared.bound.output;
+                let mut done = self.run_bound(session, &query_id, &bound, run).await?;
+                if let Execution::Rows(rows) = &mut done {
+                    rows.changed = changed;
+                }
+                Ok(done)
             }
-            StatementKind::Explain(options, query) => {
-                self.run_explain(session, &plan_session, bound, options, query, run)
-                    .await
-            }
-            StatementKind::Call { name, arguments } => {
-                let done = self.call(session, name, arguments).await;
-                run.end(&done);
-                done.map(|()| Execution::Done("CALL".to_owned()))
-            }
-            _ => write::run(self, session, &plan_session, bound, run)
-                .await
-                .map(Execution::Done),
+            done => done,
         }
     }
 

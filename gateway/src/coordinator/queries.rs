@@ -250,6 +250,11 @@ impl QueryGuard {
         self.entry.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
+    /// The plan did not fit its source: another one is made.
+    pub fn plan_again(&self) {
+        self.entry.now.lock().state = QueryState::Planning;
+    }
+
     /// The last row went out.
     pub fn finish(&self) {
         self.entry.now.lock().state = QueryState::Finished;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::EmptyRecordBatchStream;
 use futures::stream::BoxStream;
 use futures::{Future, StreamExt};
 use sluice_planner::{PhysicalStatement, Placement, engine_error};
@@ -18,11 +19,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::queries::QueryGuard;
+use super::snapshots::SnapshotGuards;
 
 /// A query while it runs.
 pub(super) struct Running {
     batches: SendableRecordBatchStream,
-    guard: QueryGuard,
+    /// After the batches: what reads under a snapshot ends before the snapshot does.
+    snapshots: SnapshotGuards,
+    /// What [`Running::meet_source`] took.
+    first: Option<Option<Result<RecordBatch>>>,
+    guard: Arc<QueryGuard>,
     cancel: CancellationToken,
     /// What is left of `statement_timeout`; time in which nobody asks for rows does not count.
     patience: Option<Duration>,
@@ -35,7 +41,8 @@ impl Running {
     /// Starts a plan.
     pub(super) fn start(
         statement: &PhysicalStatement,
-        guard: QueryGuard,
+        snapshots: SnapshotGuards,
+        guard: Arc<QueryGuard>,
         cancel: CancellationToken,
         patience: Option<Duration>,
         membership: &Arc<Membership>,
@@ -58,6 +65,8 @@ impl Running {
         let membership = membership.clone();
         Ok(Running {
             batches,
+            snapshots,
+            first: None,
             guard,
             cancel,
             patience,
@@ -72,8 +81,24 @@ impl Running {
         &self.guard
     }
 
+    /// Waits for the first batch, which [`Running::next`] then gives. Fails where the source says that the
+    /// plan was made for what it is no more, so that another plan can be made before any row has left; any
+    /// other error comes with the rows.
+    pub(super) async fn meet_source(&mut self) -> Result<()> {
+        match self.next().await {
+            Some(Err(error)) if error.stale_plan => Err(error),
+            first => {
+                self.first = Some(first);
+                Ok(())
+            }
+        }
+    }
+
     /// The next batch; `None` after the last one, and after an error.
     pub(super) async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
         if self.ended {
             return None;
         }
@@ -85,15 +110,23 @@ impl Running {
         match &answer {
             Some(Ok(batch)) => self.guard.add_rows(batch.num_rows()),
             Some(Err(error)) => {
-                self.ended = true;
+                // What still reads elsewhere ends before its snapshot does.
+                self.batches = Box::pin(EmptyRecordBatchStream::new(self.batches.schema()));
+                self.end();
                 self.guard.fail(error);
             }
             None => {
-                self.ended = true;
+                self.end();
                 self.guard.finish();
             }
         }
         answer
+    }
+
+    /// Frees the snapshots now: a client may keep an ended portal for long.
+    fn end(&mut self) {
+        self.ended = true;
+        self.snapshots.clear();
     }
 
     async fn wait(&mut self) -> Option<Result<RecordBatch>> {

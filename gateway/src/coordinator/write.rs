@@ -3,7 +3,7 @@
 
 use sluice_catalogs::Catalog;
 use sluice_planner::{BoundStatement, PlanSession, QueryPlan, StatementKind, TargetTable};
-use sluice_spi::{Error, Result, SqlState, WriteTarget, Writer};
+use sluice_spi::{Error, InsertTarget, NewTable, Result, SqlState, WriteTarget, Writer};
 
 use super::{Coordinator, Run};
 use crate::engine::SessionView;
@@ -72,31 +72,37 @@ impl Statement<'_> {
                         format!("relation \"{}\" already exists", target.table),
                     ));
                 }
-                let write = WriteTarget::Create {
-                    schema: target.schema.clone(),
-                    table: target.table.clone(),
-                    columns: columns.clone(),
-                    replace: *or_replace,
-                };
+                let write = WriteTarget::Create(NewTable::plain(
+                    &target.schema,
+                    &target.table,
+                    columns,
+                    *or_replace,
+                ));
                 let rows = self.fill(catalog, write, input.as_ref(), run).await?;
                 Ok(match input {
                     Some(_) => format!("SELECT {rows}"),
                     None => "CREATE TABLE".to_owned(),
                 })
             }
-            StatementKind::Insert { target, input } => {
+            StatementKind::Insert {
+                target,
+                columns,
+                input,
+            } => {
                 let catalog = self.catalog(&target.catalog)?;
-                let write = WriteTarget::Insert {
+                let write = WriteTarget::Insert(InsertTarget {
                     schema: target.schema.clone(),
                     table: target.table.clone(),
-                };
+                    columns: columns.clone(),
+                    on_conflict: None,
+                });
                 let rows = self.fill(catalog, write, Some(input), run).await?;
                 Ok(format!("INSERT 0 {rows}"))
             }
             StatementKind::DropTable { target, if_exists } => {
                 let catalog = self.catalog(&target.catalog)?;
                 let dropped = writer(catalog)?
-                    .drop_table(&target.schema, &target.table)
+                    .drop_table(&target.schema, &target.table, false)
                     .await;
                 catalog.metadata().flush();
                 run.end(&dropped);

@@ -240,7 +240,14 @@ impl Connection {
                         message::complete(&mut self.wire.out, &tag);
                         return Ok(());
                     }
-                    Outcome::Rows(rows) => rows,
+                    Outcome::Rows(rows) => {
+                        // A client reads rows as it was told they are.
+                        if rows.source.is_changed() {
+                            let message = "cached plan must not change result type";
+                            return Err(Error::unsupported(message).into());
+                        }
+                        rows
+                    }
                 }
             }
         };

@@ -189,7 +189,8 @@ impl Connection {
         Ok(match self.watched(cancel, running).await? {
             Execution::Done(tag) => Outcome::Done(tag),
             Execution::Rows(stream) => {
-                let source = RowSource::new(stream.schema, stream.batches);
+                let source =
+                    RowSource::new(stream.schema, stream.batches).with_changed(stream.changed);
                 Outcome::Rows(Box::new(rows(source, stream.verb, cancel)))
             }
         })

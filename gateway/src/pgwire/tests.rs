@@ -179,6 +179,7 @@ impl Engine for Counter {
         Ok(Execution::Rows(RowStream {
             schema,
             verb: "SELECT",
+            changed: false,
             batches,
         }))
     }

@@ -706,6 +706,13 @@ pub const SETTINGS: &[Setting] = &[
         "Shows the session user name.",
     )),
     user(
+        "sluice.aggregation_pushdown",
+        "automatic",
+        Kind::Enum(&["automatic", "always", "never"]),
+        OWN,
+        "Whether aggregates run in the source that has all of their rows: automatic decides by estimated cost.",
+    ),
+    user(
         "sluice.distribute_above",
         "-1",
         Kind::Integer {
@@ -718,10 +725,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     user(
         "sluice.dynamic_filter_wait",
-        "0",
-        MILLIS,
+        "-1",
+        Kind::Integer {
+            min: -1,
+            max: 3_600_000,
+            unit: "ms",
+        },
         OWN,
-        "How long a scan may wait for a join's filter before it starts to read.",
+        "How long a scan may wait for a join's keys before it reads without them; -1 takes dynamic_filter_wait of its catalog, 0 never waits.",
+    ),
+    user(
+        "sluice.join_pushdown",
+        "automatic",
+        Kind::Enum(&["automatic", "always", "never"]),
+        OWN,
+        "Whether joins of tables in one source run there: automatic decides by estimated cost.",
     ),
     user(
         "sluice.pushdown",
@@ -736,6 +754,20 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Enum(&["none"]),
         OWN,
         "What is run again when a worker fails; none ends the query with an error.",
+    ),
+    user(
+        "sluice.run_time_filters",
+        "on",
+        Kind::Bool,
+        OWN,
+        "Whether a join tells the scans of one side which keys the other side has.",
+    ),
+    user(
+        "sluice.semi_join_reduction",
+        "on",
+        Kind::Bool,
+        OWN,
+        "Whether semi-joins are moved to where they leave the fewest rows, below joins and aggregates.",
     ),
     user(
         "sluice.target_partitions",

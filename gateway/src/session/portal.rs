@@ -56,6 +56,7 @@ pub struct RowSource {
     /// Given back; the last one goes first.
     returned: Vec<RecordBatch>,
     ended: bool,
+    changed: bool,
 }
 
 impl RowSource {
@@ -67,7 +68,20 @@ impl RowSource {
             pending: None,
             returned: Vec::new(),
             ended: false,
+            changed: false,
         }
+    }
+
+    /// The same rows, of other columns than the prepared statement has, where `changed`.
+    #[must_use]
+    pub fn with_changed(mut self, changed: bool) -> Self {
+        self.changed = changed;
+        self
+    }
+
+    /// Whether the columns are others than the prepared statement has.
+    pub fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// Over one batch.
@@ -79,6 +93,7 @@ impl RowSource {
             pending: Some(batch),
             returned: Vec::new(),
             ended: false,
+            changed: false,
         }
     }
 
@@ -90,6 +105,7 @@ impl RowSource {
             pending: None,
             returned: Vec::new(),
             ended: true,
+            changed: false,
         }
     }
 

@@ -37,6 +37,7 @@ pub(crate) use types::PgTypePlanner;
 
 use crate::errors::engine_error;
 use crate::explain::ExplainOptions;
+use crate::rules::pushdown;
 use crate::session::{ParameterType, PlanSession, Planner};
 
 /// A statement with every name and type known. May run many times.
@@ -92,7 +93,9 @@ pub enum StatementKind {
     Insert {
         /// Where.
         target: TargetTable,
-        /// The rows, with the target's columns in the target's order.
+        /// The names of the columns that the rows have, in their order.
+        columns: Vec<String>,
+        /// The rows.
         input: QueryPlan,
     },
     /// Drops a table.
@@ -146,7 +149,7 @@ impl QueryPlan {
     fn new(state: &SessionState, bound: LogicalPlan) -> Result<Self> {
         let stable = !has_parameters(&bound)? && !depends_on_the_moment(&bound)?;
         let optimized = if stable {
-            Some(state.optimize(&bound).map_err(engine_error)?)
+            Some(optimized(state, &bound).map_err(engine_error)?)
         } else {
             None
         };
@@ -170,10 +173,15 @@ impl QueryPlan {
             .bound
             .clone()
             .with_param_values(ParamValues::List(values))
-            .and_then(|plan| state.optimize(&plan))
+            .and_then(|plan| optimized(state, &plan))
             .map_err(engine_error)?;
         Ok(plan)
     }
+}
+
+/// By the engine's rules, and then with what the sources take over.
+fn optimized(state: &SessionState, plan: &LogicalPlan) -> datafusion::common::Result<LogicalPlan> {
+    pushdown::push_into_sources(state, state.optimize(plan)?)
 }
 
 impl Planner {
@@ -319,6 +327,12 @@ impl Planner {
                 ..
             }) => StatementKind::Insert {
                 target: self.target(session, &table_name)?,
+                columns: input
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect(),
                 input: QueryPlan::new(state, input.as_ref().clone())?,
             },
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {

@@ -1,5 +1,8 @@
 //! What a reader sees of each operator: PostgreSQL's word for it, and the facts that matter.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Schema};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr};
@@ -53,10 +56,10 @@ pub(super) fn is_plumbing(plan: &dyn ExecutionPlan) -> bool {
     )
 }
 
-/// An operator in words.
-pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
+/// An operator in words. `keys_above` are the run-time filters that are filled in the same stage.
+pub(super) fn describe(plan: &dyn ExecutionPlan, keys_above: &HashSet<u64>) -> Description {
     if let Some(scan) = as_scan(plan) {
-        return describe_scan(scan);
+        return describe_scan(scan, keys_above);
     }
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         let keys = join
@@ -142,12 +145,9 @@ pub(super) fn describe(plan: &dyn ExecutionPlan) -> Description {
     }
 }
 
-fn describe_scan(scan: &ConnectorScanExec) -> Description {
+fn describe_scan(scan: &ConnectorScanExec, keys_above: &HashSet<u64>) -> Description {
     let target = scan.target();
-    let name = format!(
-        "Scan on {}.{}.{}",
-        target.handle.catalog, target.schema_name, target.table_name
-    );
+    let name = format!("Scan on {}", target.label());
     let columns: Vec<&str> = scan
         .projection()
         .iter()
@@ -163,26 +163,42 @@ fn describe_scan(scan: &ConnectorScanExec) -> Description {
         description = description.with(&key, value);
     }
     description = description.with("Splits", scan.splits().count().to_string());
-    if !scan.dynamic_filters().is_empty() {
-        // Before the run it is empty; after it, too long to show.
-        let columns: Vec<String> = scan
-            .dynamic_filters()
-            .iter()
-            .flat_map(collect_columns)
-            .map(|column| column.name().to_owned())
-            .collect();
-        description = description.with("Run-time Filter", format!("on {}", columns.join(", ")));
+    // Before the run a filter is empty; after it, too long to show.
+    let (keyed, other): (Vec<_>, Vec<_>) = scan.dynamic_filters().iter().partition(|filter| {
+        scan.run_time_keys().is_some()
+            && filter
+                .expression_id()
+                .is_some_and(|id| keys_above.contains(&id))
+    });
+    description = description.with("Waits for Keys of", column_names(&keyed));
+    // A source that takes keys takes them as conditions, and only from joins of its own stage.
+    if scan.run_time_keys().is_none() && !other.is_empty() {
+        let columns = column_names(&other);
+        description = description.with("Run-time Filter", format!("on {columns}"));
     }
     for note in &target.notes {
         description.notes.push(match &note.outcome {
-            Pushed::Exactly => format!("Pushed exactly: {}", note.filter),
+            Pushed::Exactly => format!("Pushed exactly: {}", note.subject),
             Pushed::Superset(reason) => {
-                format!("Pushed as a superset: {} ({reason})", note.filter)
+                format!("Pushed as a superset: {} ({reason})", note.subject)
             }
-            Pushed::No(reason) => format!("Not pushed: {} ({reason})", note.filter),
+            Pushed::No(reason) => format!("Not pushed: {} ({reason})", note.subject),
         });
     }
     description
+}
+
+/// The columns that some filters read, each once.
+fn column_names(filters: &[&Arc<dyn PhysicalExpr>]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for filter in filters {
+        for column in filter.children().into_iter().flat_map(collect_columns) {
+            if !names.iter().any(|name| name == column.name()) {
+                names.push(column.name().to_owned());
+            }
+        }
+    }
+    names.join(", ")
 }
 
 fn describe_aggregate(aggregate: &AggregateExec) -> Description {

@@ -1,8 +1,10 @@
 //! A physical plan as plain nodes: names, properties, estimates, figures, exchanges.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
@@ -11,6 +13,7 @@ use datafusion_distributed::{
     DistributedExec, DistributedLeafExec, MaybeEncoded, NetworkBoundaryExt, NetworkBroadcastExec,
     NetworkCoalesceExec, NetworkShuffleExec, ProducerHead,
 };
+use sluice_catalogs::keys;
 use sluice_spi::Result;
 
 use super::describe::{self, Description};
@@ -71,18 +74,21 @@ pub(super) fn of(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> 
         Some(distributed) => distributed.children()[0].clone(),
         None => plan.clone(),
     };
-    node(&root, analyzed)
+    node(&root, analyzed, &HashSet::new())
 }
 
-fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
+/// `keys_above` are ids of the run-time filters that joins above fill in the same stage, with this plan on
+/// their probe side.
+fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool, keys_above: &HashSet<u64>) -> Result<Node> {
     if let Some(leaf) = plan.downcast_ref::<DistributedLeafExec>() {
         let metrics = plan.metrics();
-        let mut shown = node(leaf.original(), false)?;
+        let mut shown = node(leaf.original(), false, keys_above)?;
         shown
             .details
             .push(("Tasks".into(), leaf.variants().len().to_string()));
         if analyzed {
             shown.actual = metrics.as_ref().map(actual);
+            shown.add_rows_saved();
         }
         return Ok(shown);
     }
@@ -104,8 +110,19 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
                 _ => child.clone(),
             },
         );
+    let own_keys = produced_keys(plan);
     let mut children = children
-        .map(|child| node(&child, analyzed))
+        .enumerate()
+        .map(|(side, child)| match (&exchange, own_keys) {
+            (Some(_), _) => node(&child, analyzed, &HashSet::new()),
+            // The probe side is the second child.
+            (None, Some(id)) if side == 1 => {
+                let mut below = keys_above.clone();
+                below.insert(id);
+                node(&child, analyzed, &below)
+            }
+            _ => node(&child, analyzed, keys_above),
+        })
         .collect::<Result<Vec<_>>>()?;
     if exchange.is_none() && describe::is_plumbing(plan.as_ref()) && children.len() == 1 {
         // Nodes that only regroup batches tell a reader nothing.
@@ -116,7 +133,7 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
         details,
         notes,
         is_scan,
-    } = describe::describe(plan.as_ref());
+    } = describe::describe(plan.as_ref(), keys_above);
     let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
     let rows = match statistics.map(|s| s.num_rows) {
         Ok(Precision::Exact(rows) | Precision::Inexact(rows)) => Some(rows),
@@ -129,7 +146,7 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
         .as_ref()
         .map(actual);
     let width = describe::row_width(&plan.schema());
-    Ok(Node {
+    let mut shown = Node {
         name,
         details,
         notes,
@@ -140,7 +157,33 @@ fn node(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> {
         exchange,
         is_scan,
         children,
-    })
+    };
+    shown.add_rows_saved();
+    Ok(shown)
+}
+
+/// The run-time filter that a hash join fills from its build side.
+fn produced_keys(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    if !plan.is::<HashJoinExec>() {
+        return None;
+    }
+    plan.dynamic_expressions_produced().first()?.expression_id()
+}
+
+impl Node {
+    /// What keys have saved a scan: the rows that it was expected to read without them, less those it read.
+    fn add_rows_saved(&mut self) {
+        let (Some(expected), Some(actual)) = (self.rows, &mut self.actual) else {
+            return;
+        };
+        let is_keyed = actual.extras.iter().any(|(name, _)| name == KEYS_SENT);
+        if let (true, true, Some(read)) = (self.is_scan, is_keyed, actual.rows) {
+            let saved = expected.saturating_sub(read);
+            actual
+                .extras
+                .push(("rows saved".into(), format!("about {saved} of {expected}")));
+        }
+    }
 }
 
 fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, usize)>> {
@@ -176,7 +219,7 @@ fn exchange(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Exchange, usize, us
 
 fn actual(metrics: &MetricsSet) -> Actual {
     let by_name = metrics.aggregate_by_name();
-    let mut extras = Vec::new();
+    let mut extras = key_figures(&by_name);
     for metric in by_name.iter() {
         let shown = match metric.value() {
             MetricValue::Count { name, count } if count.value() > 0 && !is_noise(name) => {
@@ -201,9 +244,43 @@ fn actual(metrics: &MetricsSet) -> Actual {
     }
 }
 
+/// The keys that a scan was given, and what it took to get them.
+const KEYS_SENT: &str = "keys sent";
+
+/// What run-time keys did to a scan. Each task of it gets all keys, so the sum over tasks is divided again.
+fn key_figures(metrics: &MetricsSet) -> Vec<(String, String)> {
+    let value = |wanted: &str| {
+        let found = metrics
+            .iter()
+            .find(|metric| metric.value().name() == wanted);
+        found.map_or(0, |metric| metric.value().as_usize())
+    };
+    let (scans, keys) = (value(keys::KEYED_SCANS), value(keys::KEYS));
+    let (late, waited_nanos) = (value(keys::LATE_KEYS), value(keys::KEYS_WAIT));
+    let mut figures = Vec::new();
+    if waited_nanos > 0 {
+        figures.push((
+            "waited for keys".into(),
+            format!("{:.3} ms", waited_nanos as f64 / 1e6),
+        ));
+    }
+    if late > 0 {
+        figures.push(("keys came too late".into(), "read without them".into()));
+    }
+    if scans > 0 {
+        let said = match keys / scans {
+            0 => "no list".to_owned(),
+            count => count.to_string(),
+        };
+        figures.push((KEYS_SENT.into(), said));
+    }
+    figures
+}
+
 /// Counts that only a developer of the engine reads.
 fn is_noise(name: &str) -> bool {
-    name.contains("network")
+    matches!(name, keys::KEYED_SCANS | keys::KEYS | keys::LATE_KEYS)
+        || name.contains("network")
         || name.contains("msg_count")
         || name.contains("connections_used")
         || name.contains("batches")

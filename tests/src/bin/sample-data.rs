@@ -107,10 +107,7 @@ fn schema_name(scale: f64) -> String {
 }
 
 async fn write_tpch(arguments: &Arguments, scale: f64) -> Outcome<()> {
-    let context = ConnectorContext {
-        catalog: "tpch".into(),
-        config_dir: None,
-    };
+    let context = ConnectorContext::local("tpch", None);
     let connector = TpchFactory.create(context, toml::Table::new())?;
     let schema = schema_name(scale);
     let mut names = arguments.tables.clone();
@@ -177,6 +174,7 @@ async fn write_table(
     let request = SplitRequest {
         query_id: "sample-data".into(),
         parallelism: FILES,
+        limit: None,
     };
     let splits = connector.splits().splits(&table.handle, &request).await?;
     let at_once = std::thread::available_parallelism()?.get();
@@ -226,6 +224,7 @@ async fn write_split(
         schema: schema.clone(),
         limit: None,
         dynamic_filters: Vec::new(),
+        snapshot: None,
         batch_rows: BATCH_ROWS,
         metrics: Arc::new(NoMetrics),
     };

@@ -52,13 +52,7 @@ pub fn lake(dir: &Path, more: &str) -> Arc<dyn Connector> {
 }
 
 pub fn catalog(keys: toml::Table) -> Result<Arc<dyn Connector>> {
-    LakeFactory.create(
-        ConnectorContext {
-            catalog: "lake".into(),
-            config_dir: None,
-        },
-        keys,
-    )
+    LakeFactory.create(ConnectorContext::local("lake", None), keys)
 }
 
 /// Writes a Parquet file with `rows_per_group` rows a group, small pages and bloom filters.
@@ -103,6 +97,7 @@ pub async fn splits(
             &SplitRequest {
                 query_id: "q".into(),
                 parallelism,
+                limit: None,
             },
         )
         .await
@@ -152,6 +147,7 @@ impl Scan {
             schema,
             limit: self.limit,
             dynamic_filters: self.dynamic.clone(),
+            snapshot: None,
             batch_rows: 1000,
             metrics: self.counts.clone(),
         }

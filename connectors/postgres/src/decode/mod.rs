@@ -10,6 +10,7 @@ pub(crate) mod temporal;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -26,12 +27,15 @@ use list::ListDecoder;
 use numeric::NumericReader;
 pub(crate) use row::RowDecoder;
 
+const AS_TEXT: &str =
+    "Cast the column to text at the source: in a view, or in CATALOG.system.query('…').";
+
 /// A value that cannot be taken over.
 #[derive(Debug)]
 pub(crate) struct Fault {
     code: SqlState,
     what: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
 }
 
 impl Fault {
@@ -40,10 +44,14 @@ impl Fault {
         Fault {
             code,
             what: what.into(),
-            hint: Some(
-                "Cast the column to text at the source: in a view, or in CATALOG.system.query('…').",
-            ),
+            hint: Some(AS_TEXT.into()),
         }
+    }
+
+    /// The same, where a key of the catalog's file helps too.
+    fn or_set(mut self, key: &str) -> Fault {
+        self.hint = Some(format!("Set {key} in the catalog's file. {AS_TEXT}").into());
+        self
     }
 
     /// Bytes that are not of the type.
@@ -68,6 +76,9 @@ impl Fault {
     }
 }
 
+/// Infinite dates and timestamps are the extremes of their types, and no error.
+pub(crate) type KeepInfinity = bool;
+
 /// Fills one column.
 pub(crate) enum Decoder {
     Bool(BooleanBuilder),
@@ -84,16 +95,21 @@ pub(crate) enum Decoder {
     Jsonb(StringViewBuilder),
     Uuid(StringViewBuilder),
     Bytea(BinaryBuilder),
-    Date(Date32Builder),
+    Date(Date32Builder, KeepInfinity),
     Time(Time64MicrosecondBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder, KeepInfinity),
     Interval(IntervalMonthDayNanoBuilder),
     List(Box<ListDecoder>),
 }
 
 impl Decoder {
     /// A decoder of `column` into `data_type`, which must be the type that the column was described with.
-    pub(crate) fn new(column: &ColumnType, data_type: &DataType, rows: usize) -> Result<Decoder> {
+    pub(crate) fn new(
+        column: &ColumnType,
+        data_type: &DataType,
+        rows: usize,
+        keep_infinity: KeepInfinity,
+    ) -> Result<Decoder> {
         if !column.data_type().equals_datatype(data_type) {
             return Err(Error::internal(format!(
                 "a scan asks for {data_type} where the source's column is {}",
@@ -111,11 +127,11 @@ impl Decoder {
             ColumnType::Numeric { .. } | ColumnType::FreeNumeric => match data_type {
                 DataType::Decimal128(precision, scale) => Decoder::Decimal128(
                     Decimal128Builder::with_capacity(rows).with_data_type(data_type.clone()),
-                    NumericReader::new(*precision, *scale),
+                    NumericReader::new(*precision, *scale, *column == ColumnType::FreeNumeric),
                 ),
                 DataType::Decimal256(precision, scale) => Decoder::Decimal256(
                     Decimal256Builder::with_capacity(rows).with_data_type(data_type.clone()),
-                    NumericReader::new(*precision, *scale),
+                    NumericReader::new(*precision, *scale, *column == ColumnType::FreeNumeric),
                 ),
                 other => {
                     return Err(Error::internal(format!(
@@ -133,7 +149,7 @@ impl Decoder {
             ColumnType::Jsonb => Decoder::Jsonb(StringViewBuilder::with_capacity(rows)),
             ColumnType::Uuid => Decoder::Uuid(StringViewBuilder::with_capacity(rows)),
             ColumnType::Bytea => Decoder::Bytea(BinaryBuilder::with_capacity(rows, 0)),
-            ColumnType::Date => Decoder::Date(Date32Builder::with_capacity(rows)),
+            ColumnType::Date => Decoder::Date(Date32Builder::with_capacity(rows), keep_infinity),
             ColumnType::Time => Decoder::Time(Time64MicrosecondBuilder::with_capacity(rows)),
             ColumnType::Timestamp | ColumnType::TimestampTz => {
                 let zone = match data_type {
@@ -142,6 +158,7 @@ impl Decoder {
                 };
                 Decoder::Timestamp(
                     TimestampMicrosecondBuilder::with_capacity(rows).with_timezone_opt(zone),
+                    keep_infinity,
                 )
             }
             ColumnType::Interval => {
@@ -153,7 +170,8 @@ impl Decoder {
                         "an array cannot be read as {data_type}"
                     )));
                 };
-                Decoder::List(Box::new(ListDecoder::new(&list.item, field.clone(), rows)?))
+                let decoder = ListDecoder::new(&list.item, field.clone(), rows, keep_infinity)?;
+                Decoder::List(Box::new(decoder))
             }
         })
     }
@@ -203,10 +221,12 @@ impl Decoder {
                 append_text(builder, &text)?;
             }
             Decoder::Bytea(builder) => builder.append_value(raw),
-            Decoder::Date(builder) => builder.append_value(temporal::date(fixed(raw, "date")?)?),
+            Decoder::Date(builder, keep) => {
+                builder.append_value(temporal::date(fixed(raw, "date")?, *keep)?)
+            }
             Decoder::Time(builder) => builder.append_value(temporal::time(fixed(raw, "time")?)?),
-            Decoder::Timestamp(builder) => {
-                builder.append_value(temporal::timestamp(fixed(raw, "timestamp")?)?)
+            Decoder::Timestamp(builder, keep) => {
+                builder.append_value(temporal::timestamp(fixed(raw, "timestamp")?, *keep)?)
             }
             Decoder::Interval(builder) => {
                 builder.append_value(temporal::interval(fixed(raw, "interval")?)?)
@@ -232,9 +252,9 @@ impl Decoder {
             | Decoder::Jsonb(builder)
             | Decoder::Uuid(builder) => builder.append_null(),
             Decoder::Bytea(builder) => builder.append_null(),
-            Decoder::Date(builder) => builder.append_null(),
+            Decoder::Date(builder, _) => builder.append_null(),
             Decoder::Time(builder) => builder.append_null(),
-            Decoder::Timestamp(builder) => builder.append_null(),
+            Decoder::Timestamp(builder, _) => builder.append_null(),
             Decoder::Interval(builder) => builder.append_null(),
             Decoder::List(list) => list.append_null(),
         }
@@ -256,9 +276,9 @@ impl Decoder {
             | Decoder::Jsonb(builder)
             | Decoder::Uuid(builder) => Arc::new(builder.finish()),
             Decoder::Bytea(builder) => Arc::new(builder.finish()),
-            Decoder::Date(builder) => Arc::new(builder.finish()),
+            Decoder::Date(builder, _) => Arc::new(builder.finish()),
             Decoder::Time(builder) => Arc::new(builder.finish()),
-            Decoder::Timestamp(builder) => Arc::new(builder.finish()),
+            Decoder::Timestamp(builder, _) => Arc::new(builder.finish()),
             Decoder::Interval(builder) => Arc::new(builder.finish()),
             Decoder::List(list) => list.finish()?,
         })
@@ -300,7 +320,8 @@ fn append_text(builder: &mut StringViewBuilder, raw: &[u8]) -> std::result::Resu
             code: SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             what: "is not valid UTF-8".to_owned(),
             hint: Some(
-                "Convert the column at the source: convert_from(column::bytea, 'LATIN1'), for example.",
+                "Convert the column at the source: convert_from(column::bytea, 'LATIN1'), for example."
+                    .into(),
             ),
         }),
     }

@@ -18,6 +18,8 @@ const GROUPS_IN_I128: usize = 9;
 pub(crate) struct NumericReader {
     scale: i32,
     precision: u8,
+    /// Of a numeric without a precision, which may arrive as text instead.
+    free: bool,
     /// 10^precision, the first value that is too large.
     bound: i256,
 }
@@ -33,10 +35,11 @@ enum Parsed<'a> {
 }
 
 impl NumericReader {
-    pub(super) fn new(precision: u8, scale: i8) -> NumericReader {
+    pub(super) fn new(precision: u8, scale: i8, free: bool) -> NumericReader {
         NumericReader {
             scale: scale.into(),
             precision,
+            free,
             bound: ten_to(precision.into()).unwrap_or(i256::MAX),
         }
     }
@@ -102,16 +105,10 @@ impl NumericReader {
             POSITIVE => false,
             NEGATIVE => true,
             NAN => {
-                return Err(Fault::value(
-                    SqlState::NUMERIC_OUT_OF_RANGE,
-                    "is NaN, which no decimal can hold",
-                ));
+                return Err(self.fault("is NaN, which no decimal can hold"));
             }
             INFINITY | MINUS_INFINITY => {
-                return Err(Fault::value(
-                    SqlState::NUMERIC_OUT_OF_RANGE,
-                    "is infinity, which no decimal can hold",
-                ));
+                return Err(self.fault("is infinity, which no decimal can hold"));
             }
             _ => return Err(Fault::broken("is numeric with an unknown sign")),
         };
@@ -185,24 +182,28 @@ impl NumericReader {
         })
     }
 
+    #[cold]
+    fn fault(&self, what: impl Into<String>) -> Fault {
+        let fault = Fault::value(SqlState::NUMERIC_OUT_OF_RANGE, what);
+        if self.free {
+            fault.or_set("numeric = \"text\"")
+        } else {
+            fault
+        }
+    }
+
     fn too_large(&self) -> Fault {
-        Fault::value(
-            SqlState::NUMERIC_OUT_OF_RANGE,
-            format!(
-                "is numeric with more than {} digits before the point",
-                i32::from(self.precision) - self.scale
-            ),
-        )
+        self.fault(format!(
+            "is numeric with more than {} digits before the point",
+            i32::from(self.precision) - self.scale
+        ))
     }
 
     fn too_fine(&self) -> Fault {
-        Fault::value(
-            SqlState::NUMERIC_OUT_OF_RANGE,
-            format!(
-                "is numeric with more than {} digits after the point, and would have to be rounded",
-                self.scale
-            ),
-        )
+        self.fault(format!(
+            "is numeric with more than {} digits after the point, and would have to be rounded",
+            self.scale
+        ))
     }
 }
 

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use sluice_spi::{Error, Result};
 
-use super::Decoder;
+use super::{Decoder, KeepInfinity};
 use crate::types::ColumnType;
 
 /// Bytes of a batch at the source, after which it is handed on even with few rows: wide rows must not
@@ -27,12 +27,18 @@ impl RowDecoder {
         schema: SchemaRef,
         batch_rows: usize,
         expected_rows: usize,
+        keep_infinity: KeepInfinity,
     ) -> Result<Self> {
         let columns = types
             .iter()
             .zip(schema.fields())
             .map(|(column, field)| {
-                Decoder::new(column, field.data_type(), expected_rows.min(batch_rows))
+                Decoder::new(
+                    column,
+                    field.data_type(),
+                    expected_rows.min(batch_rows),
+                    keep_infinity,
+                )
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(RowDecoder {
@@ -100,6 +106,7 @@ impl RowDecoder {
                     sluice_spi::SqlState::DATA_EXCEPTION,
                     format!("rows do not fit the table's description: {e}"),
                 )
+                .with_stale_plan()
             })
     }
 }

@@ -12,26 +12,35 @@ pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * DAY_MICROS;
 /// Microseconds of a day.
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
+fn infinite(what: &str) -> Fault {
+    out_of_range(what).or_set("infinity = \"keep\"")
+}
+
 fn out_of_range(what: &str) -> Fault {
     Fault::value(SqlState::DATETIME_OVERFLOW, what)
 }
 
-pub(super) fn date(raw: [u8; 4]) -> Result<i32, Fault> {
+pub(super) fn date(raw: [u8; 4], keep_infinity: bool) -> Result<i32, Fault> {
     match i32::from_be_bytes(raw) {
-        i32::MAX => Err(out_of_range("is infinity, which is no date here")),
-        i32::MIN => Err(out_of_range("is -infinity, which is no date here")),
+        // The same extremes here, and as great and as small.
+        extreme @ (i32::MAX | i32::MIN) if keep_infinity => Ok(extreme),
+        i32::MAX => Err(infinite("is infinity, which is no date here")),
+        i32::MIN => Err(infinite("is -infinity, which is no date here")),
         days => days
             .checked_add(EPOCH_DAYS)
+            .filter(|days| *days != i32::MAX)
             .ok_or_else(|| out_of_range("is a date too far in the future")),
     }
 }
 
-pub(super) fn timestamp(raw: [u8; 8]) -> Result<i64, Fault> {
+pub(super) fn timestamp(raw: [u8; 8], keep_infinity: bool) -> Result<i64, Fault> {
     match i64::from_be_bytes(raw) {
-        i64::MAX => Err(out_of_range("is infinity, which is no timestamp here")),
-        i64::MIN => Err(out_of_range("is -infinity, which is no timestamp here")),
+        extreme @ (i64::MAX | i64::MIN) if keep_infinity => Ok(extreme),
+        i64::MAX => Err(infinite("is infinity, which is no timestamp here")),
+        i64::MIN => Err(infinite("is -infinity, which is no timestamp here")),
         micros => micros
             .checked_add(EPOCH_MICROS)
+            .filter(|micros| *micros != i64::MAX)
             .ok_or_else(|| out_of_range("is a timestamp too far in the future")),
     }
 }

@@ -17,7 +17,7 @@ fn numeric(weight: i16, sign: u16, groups: &[u16]) -> Vec<u8> {
 
 #[test]
 fn numerics_are_exact_or_refused() {
-    let reader = NumericReader::new(15, 2);
+    let reader = NumericReader::new(15, 2, false);
     assert_eq!(reader.read_i128(&numeric(0, 0, &[1, 5000])).unwrap(), 150);
     assert_eq!(
         reader.read_i128(&numeric(1, 0x4000, &[12, 3456])).unwrap(),
@@ -50,7 +50,7 @@ fn numerics_are_exact_or_refused() {
 
 #[test]
 fn wide_numerics_use_all_their_digits() {
-    let reader = NumericReader::new(76, 20);
+    let reader = NumericReader::new(76, 20, true);
     // 56 nines before the point, 20 after it.
     let groups = [9999u16; 19];
     let value = reader.read_i256(&numeric(13, 0, &groups)).unwrap();
@@ -82,7 +82,7 @@ fn broken_bytes_are_errors_and_never_panics() {
         })),
     ];
     for column in types {
-        let mut decoder = Decoder::new(&column, &column.data_type(), 1).unwrap();
+        let mut decoder = Decoder::new(&column, &column.data_type(), 1, false).unwrap();
         for length in [0, 3, 5, 7, 11, 13, 21] {
             let _ = decoder.append(&vec![0xff; length]);
         }

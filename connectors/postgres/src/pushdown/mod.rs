@@ -1,16 +1,19 @@
-//! Which filters the source takes over, and why not the others.
+//! What the source takes over, and why not the rest.
 //!
-//! One rule per file: [`compare`] and [`like`] judge a leaf, this file combines. The measure is the
-//! engine's own answer: a conjunct is taken *exactly* only where the server keeps just the rows that the
+//! One rule per file: [`compare`] and [`like`] judge a leaf of a filter, this file combines; [`operations`]
+//! takes joins, aggregates and their kin over [`values`]. The measure is the engine's own answer: a conjunct is taken *exactly* only where the server keeps just the rows that the
 //! engine would keep, and as a *superset* where it keeps those and some more.
 
 mod compare;
 mod like;
+mod operations;
 mod reason;
+mod values;
 
+pub(crate) use compare::LIST_ITEMS;
 use sluice_spi::{
-    Expr, FilterPushdown, Literal, Pushdown, Pushed, Reason, RelColumn, ScalarExpr, TableHandle,
-    TableMetadata,
+    Expr, FilterPushdown, Literal, Operation, Pushdown, Pushed, Reason, RelColumn, ScalarExpr,
+    TableHandle, TableMetadata,
 };
 
 use crate::facts::Facts;
@@ -43,10 +46,13 @@ impl Scope<'_> {
     }
 }
 
-/// The connector's answer to offered filters.
-pub(crate) struct FilterRules;
+/// The connector's answer to what it is offered.
+pub(crate) struct PushdownRules {
+    /// The catalog's key of that name.
+    pub(crate) transfer_cost: f64,
+}
 
-impl Pushdown for FilterRules {
+impl Pushdown for PushdownRules {
     fn apply_filter(
         &self,
         _table: &TableMetadata,
@@ -90,6 +96,14 @@ impl Pushdown for FilterRules {
             handle: handle.with_relation(handle.relation.filtered(taken)),
             outcome,
         }
+    }
+
+    fn apply(&self, input: &TableHandle, operation: &Operation<'_>) -> Result<TableHandle, Reason> {
+        operations::apply(input, operation)
+    }
+
+    fn transfer_cost(&self) -> f64 {
+        self.transfer_cost
     }
 }
 
@@ -174,5 +188,6 @@ fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
             negated,
         } => compare::judge_in(expr, list, *negated, scope),
         ScalarExpr::Like { .. } => like::judge(expr, scope),
+        _ => no("it computes a value, which the engine does"),
     }
 }

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 
-use crate::support::{PASSWORD, Server, create, fails, open, read, read_all, rows, table};
+use crate::support::{
+    PASSWORD, Server, create, fails, open, open_split, read, read_all, rows, snapshot, splits,
+    table,
+};
 
 const BIG: &str = "CREATE TABLE big AS SELECT g::int AS a, repeat('x', 200) AS b FROM generate_series(1, 300000) g";
 
@@ -210,4 +213,184 @@ async fn a_failed_statement_leaves_a_usable_connection() {
     }
     assert_eq!(catalog.open_connections(), 1);
     catalog.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_server_is_waited_for() {
+    let server = Server::start_with("max_connections = 6\nsuperuser_reserved_connections = 3");
+    server
+        .sql("CREATE ROLE clerk LOGIN PASSWORD 'clerk'; CREATE TABLE few AS SELECT 1 AS a; GRANT SELECT ON few TO clerk")
+        .await;
+    let url = format!("postgresql://clerk@127.0.0.1:{}/postgres", server.port);
+    let connect = || async {
+        let config: tokio_postgres::Config = url.parse().unwrap();
+        let mut config = config.clone();
+        let (client, connection) = config
+            .password("clerk")
+            .connect(tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(connect().await);
+    }
+    let keys = format!("url = '{url}'\npassword = 'clerk'\nwait_timeout = '600ms'");
+    let catalog = server.catalog_with(&keys);
+    let start = Instant::now();
+    let error = fails(catalog.metadata().schemas().await);
+    assert_eq!(
+        (error.code.code(), error.source_name.as_deref()),
+        ("53300", Some("shop")),
+        "{error:?}"
+    );
+    assert!(error.message.contains("\"shop\"") && error.hint.is_some());
+    let waited = start.elapsed();
+    assert!(
+        (Duration::from_millis(250)..Duration::from_secs(5)).contains(&waited),
+        "{waited:?}"
+    );
+    // One becomes free while it waits.
+    let held = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        drop(held);
+    });
+    catalog.metadata().schemas().await.unwrap();
+    held.await.unwrap();
+}
+
+#[tokio::test]
+async fn timeouts_of_the_source_are_its_own_errors() {
+    let server = Server::start();
+    server.sql(BIG).await;
+    let catalog =
+        server.catalog_with("options = '-c statement_timeout=300ms -c lock_timeout=100ms'");
+    let metadata = table(&catalog, "big").await;
+    let native = catalog.passthrough().unwrap();
+    for limit in [None, Some(5)] {
+        let sleep = native.query("SELECT pg_sleep(60), 1").await.unwrap();
+        let error = fails(read(&catalog, &sleep, &sleep.handle, vec![1], limit).await);
+        assert_eq!(
+            (error.code.code(), error.source_name.as_deref()),
+            ("57014", Some("shop")),
+            "{error:?}"
+        );
+        assert!(error.message.contains("statement timeout"), "{error:?}");
+    }
+    let mut client = server.client().await;
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE big").await.unwrap();
+    for limit in [None, Some(5)] {
+        let error = fails(read(&catalog, &metadata, &metadata.handle, vec![0], limit).await);
+        assert_eq!(
+            (error.code.code(), error.source_name.as_deref()),
+            ("55P03", Some("shop")),
+            "{error:?}"
+        );
+        assert!(
+            !error.stale_plan,
+            "waiting once more would not help: {error:?}"
+        );
+    }
+    lock.rollback().await.unwrap();
+    server.wait_until_idle(Duration::from_secs(1)).await;
+    assert_eq!(
+        rows(
+            &read(&catalog, &metadata, &metadata.handle, vec![0], Some(5))
+                .await
+                .unwrap()
+        ),
+        5
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_under_a_snapshot_leaves_nothing() {
+    let server = Server::start();
+    server.sql(BIG).await;
+    let catalog = server.catalog_with("split_size = '1MiB'");
+    let metadata = table(&catalog, "big").await;
+    for mode in ["immediate", "fast"] {
+        let pieces = splits(&catalog, &metadata.handle, 4, None).await.unwrap();
+        assert_eq!(pieces.len(), 4);
+        let opened = snapshot(&catalog, &metadata.handle, &pieces)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut streams = Vec::new();
+        for split in pieces {
+            let token = Some(opened.token.clone());
+            let mut stream = open_split(
+                &catalog,
+                &metadata,
+                &metadata.handle,
+                split,
+                vec![0, 1],
+                None,
+                token,
+            )
+            .unwrap();
+            assert!(stream.next().await.unwrap().is_ok());
+            streams.push(stream);
+        }
+        server.down(mode);
+        for stream in streams {
+            let error = fails(stream.try_collect::<Vec<_>>().await);
+            assert_eq!(error.code.code(), "08006", "{error:?}");
+        }
+        drop(opened);
+        server.up();
+        catalog.forget();
+        let pieces = splits(&catalog, &metadata.handle, 4, None).await.unwrap();
+        assert!(
+            snapshot(&catalog, &metadata.handle, &pieces)
+                .await
+                .unwrap()
+                .is_some()
+        );
+        server.wait_until_idle(Duration::from_secs(6)).await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_name_their_column() {
+    let server = Server::start();
+    server
+        .sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        .await;
+    let url = format!("postgresql://postgres@127.0.0.1:{}/ascii", server.port);
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    let (client, connection) = config
+        .clone()
+        .password(PASSWORD)
+        .connect(tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute(
+            "CREATE TABLE raw AS SELECT 1 AS a, convert_from('\\xff41'::bytea, 'SQL_ASCII') AS bad",
+        )
+        .await
+        .unwrap();
+    let catalog = server.catalog_with(&format!("url = '{url}'"));
+    let metadata = table(&catalog, "raw").await;
+    for limit in [None, Some(5)] {
+        let error = fails(read(&catalog, &metadata, &metadata.handle, vec![0, 1], limit).await);
+        assert!(matches!(error.code.code(), "22021" | "22P05"), "{error:?}");
+        assert!(
+            error.message.contains("\"bad\"") || error.source_name.is_some(),
+            "{error:?}"
+        );
+        assert_eq!(
+            rows(
+                &read(&catalog, &metadata, &metadata.handle, vec![0], limit)
+                    .await
+                    .unwrap()
+            ),
+            1
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, i256};
 use bytes::BytesMut;
-use datafusion::prelude::{col, lit};
+use datafusion::prelude::{Expr, col, lit};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sluice_spi::{Connector, Pushed, ScalarValue, TableMetadata};
@@ -135,6 +135,22 @@ async fn check(server: &Server, column_type: &str, cast: &str, values: Vec<(Scal
             .collect();
         assert_eq!(found, same, "{column_type}: {value:?}");
     }
+    // All of every other value at once: a long list is one array constant.
+    let even: Vec<&ScalarValue> = values.iter().map(|(v, _)| v).step_by(2).collect();
+    let listed = col("v").in_list(even.iter().map(|v| lit((*v).clone())).collect(), false);
+    let expected: Vec<i32> = (0..values.len())
+        .filter(|id| even.contains(&&values[*id].0))
+        .map(|id| id as i32)
+        .collect();
+    for limit in [None, Some(1_000)] {
+        let mut found = filtered(&catalog, &metadata, listed.clone(), limit).await;
+        if limit.is_some() {
+            found.retain(|id| expected.contains(id));
+            assert_eq!(found.len(), expected.len().min(1_000), "{column_type}");
+        } else {
+            assert_eq!(found, expected, "{column_type}");
+        }
+    }
 }
 
 async fn find(
@@ -143,7 +159,17 @@ async fn find(
     value: &ScalarValue,
     limit: Option<usize>,
 ) -> Vec<i32> {
-    let filter = col("v").eq(lit(value.clone()));
+    filtered(catalog, metadata, col("v").eq(lit(value.clone())), limit).await
+}
+
+async fn filtered(
+    catalog: &Arc<dyn Connector>,
+    metadata: &TableMetadata,
+    filter: Expr,
+    limit: Option<usize>,
+) -> Vec<i32> {
+    let shown = filter.human_display().to_string();
+    let value = shown.get(..200).unwrap_or(&shown);
     let pushed = catalog
         .pushdown()
         .unwrap()

@@ -8,6 +8,7 @@ mod literals;
 mod metadata;
 mod pushdown;
 mod reading;
+mod splits;
 mod support;
 mod tls;
 mod types;

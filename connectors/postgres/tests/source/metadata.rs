@@ -186,3 +186,41 @@ async fn statistics_are_the_servers_own() {
     let fresh = table(&catalog, "fresh").await;
     assert!(catalog.metadata().statistics(&fresh).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_family_of_tables_has_the_statistics_of_its_members() {
+    let server = Server::start();
+    server
+        .sql(
+            "CREATE TABLE family (id int PRIMARY KEY, ten int, half int) PARTITION BY RANGE (id);
+             CREATE TABLE family_a PARTITION OF family FOR VALUES FROM (0) TO (5001);
+             CREATE TABLE family_b PARTITION OF family FOR VALUES FROM (5001) TO (20000);
+             INSERT INTO family SELECT g, g % 10, NULLIF(g % 2, 0) FROM generate_series(1, 10000) g;
+             ANALYZE family_a; ANALYZE family_b;
+             CREATE TABLE elder (id int PRIMARY KEY); CREATE TABLE heir () INHERITS (elder);
+             INSERT INTO elder VALUES (1); INSERT INTO heir VALUES (1)",
+        )
+        .await;
+    let catalog = server.catalog();
+    let family = table(&catalog, "family").await;
+    let close = |estimate: &Estimate<u64>, wanted: u64| matches!(estimate, Estimate::About(n) if n.abs_diff(wanted) <= wanted / 10);
+    // Summed up over partitions, and the same once the server looked at the whole.
+    for analyzed in [false, true] {
+        if analyzed {
+            server.sql("ANALYZE family").await;
+        }
+        let statistics = catalog.metadata().statistics(&family).await.unwrap();
+        let [id, ten, half] = &statistics.columns[..] else {
+            panic!("{statistics:?}")
+        };
+        assert!(close(&statistics.rows, 10_000), "{statistics:?}");
+        assert!(close(&id.distinct, 10_000), "{id:?}");
+        assert!(close(&ten.distinct, 10), "{ten:?}");
+        assert!(close(&half.nulls, 5_000), "{half:?}");
+        assert_eq!(id.min, Estimate::About(ScalarValue::Int32(Some(1))));
+        assert_eq!(id.max, Estimate::About(ScalarValue::Int32(Some(10_000))));
+    }
+    // A parent's key holds for its own rows only.
+    let elder = table(&catalog, "elder").await;
+    assert!(elder.primary_key.is_empty());
+}

@@ -12,8 +12,9 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use sluice_connector_postgres::PostgresFactory;
 use sluice_spi::{
-    BatchStream, Connector, ConnectorContext, ConnectorFactory, Error, ReadRequest, Result,
-    ScanMetrics, SplitRequest, TableHandle, TableMetadata,
+    BatchStream, Connector, ConnectorContext, ConnectorFactory, Error, OpenSnapshot, ReadRequest,
+    Result, ScanMetrics, SnapshotRead, SnapshotToken, Split, SplitRequest, TableHandle,
+    TableMetadata,
 };
 use tokio_postgres::NoTls;
 
@@ -203,13 +204,7 @@ impl Drop for Server {
 }
 
 pub(crate) fn create(keys: toml::Table) -> Result<Arc<dyn Connector>> {
-    PostgresFactory.create(
-        ConnectorContext {
-            catalog: "shop".into(),
-            config_dir: None,
-        },
-        keys,
-    )
+    PostgresFactory.create(ConnectorContext::local("shop", None), keys)
 }
 
 fn binaries() -> PathBuf {
@@ -279,7 +274,46 @@ pub(crate) async fn table(catalog: &Arc<dyn Connector>, name: &str) -> TableMeta
         .unwrap_or_else(|| panic!("no table {name}"))
 }
 
-/// A read of all rows of `handle`.
+/// What a read of all rows of `handle` is made of.
+pub(crate) async fn splits(
+    catalog: &Arc<dyn Connector>,
+    handle: &TableHandle,
+    parallelism: usize,
+    limit: Option<usize>,
+) -> Result<Vec<Split>> {
+    let request = SplitRequest {
+        query_id: "q".into(),
+        parallelism,
+        limit,
+    };
+    catalog.splits().splits(handle, &request).await
+}
+
+/// A read of one split.
+pub(crate) fn open_split(
+    catalog: &Arc<dyn Connector>,
+    table: &TableMetadata,
+    handle: &TableHandle,
+    split: Split,
+    projection: Vec<usize>,
+    limit: Option<usize>,
+    snapshot: Option<SnapshotToken>,
+) -> Result<BatchStream> {
+    catalog.reader().read(ReadRequest {
+        query_id: "q".into(),
+        handle: handle.clone(),
+        split,
+        schema: table.arrow_schema(),
+        projection,
+        limit,
+        dynamic_filters: Vec::new(),
+        snapshot,
+        batch_rows: 8192,
+        metrics: Arc::new(NoMetrics),
+    })
+}
+
+/// A read of all rows of `handle` by one statement.
 pub(crate) async fn open(
     catalog: &Arc<dyn Connector>,
     table: &TableMetadata,
@@ -287,23 +321,10 @@ pub(crate) async fn open(
     projection: Vec<usize>,
     limit: Option<usize>,
 ) -> Result<BatchStream> {
-    let request = SplitRequest {
-        query_id: "q".into(),
-        parallelism: 4,
-    };
-    let mut splits = catalog.splits().splits(handle, &request).await?;
+    let mut splits = splits(catalog, handle, 1, limit).await?;
     assert_eq!(splits.len(), 1);
-    catalog.reader().read(ReadRequest {
-        query_id: "q".into(),
-        handle: handle.clone(),
-        split: splits.remove(0),
-        schema: table.arrow_schema(),
-        projection,
-        limit,
-        dynamic_filters: Vec::new(),
-        batch_rows: 8192,
-        metrics: Arc::new(NoMetrics),
-    })
+    let split = splits.remove(0);
+    open_split(catalog, table, handle, split, projection, limit, None)
 }
 
 pub(crate) async fn read(
@@ -317,6 +338,19 @@ pub(crate) async fn read(
         .await?
         .try_collect()
         .await
+}
+
+/// A snapshot for those splits.
+pub(crate) async fn snapshot(
+    catalog: &Arc<dyn Connector>,
+    handle: &TableHandle,
+    splits: &[Split],
+) -> Result<Option<OpenSnapshot>> {
+    let reads = [SnapshotRead {
+        handle,
+        splits: splits.iter().collect(),
+    }];
+    catalog.snapshots().unwrap().open(&reads).await
 }
 
 /// Every column of every row.

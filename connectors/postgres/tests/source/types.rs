@@ -72,6 +72,36 @@ const CASES: &[Case] = &[
     Case("uuid[]", &["'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'"], TEXT),
     Case("mood[]", &["'{sad,sad}'"], TEXT),
     Case("positive[]", &["'{1,2}'"], TEXT),
+    Case("integer[][]", &["'{{1,2},{3,NULL}}'", "'{}'", "'{{NULL}}'"], TEXT),
+    Case("text[][][]", &["'{{{a,NULL},{b,c}},{{d,e},{f,g}}}'"], TEXT),
+    Case("inet[]", &["'{1.2.3.4,10.0.0.0/8,NULL}'"], TEXT),
+    Case("pair[]", &["ARRAY[ROW(1, 'x')::pair, NULL]"], "replace(c::text, '\"', '')"),
+    Case("int4range[]", &["ARRAY['[1,5)'::int4range, 'empty']"], "replace(c::text, '\"', '')"),
+    Case("bit(3)[]", &["'{101,000}'"], TEXT),
+    Case("bool[]", &["'{t,NULL}'"], "replace(replace(c::text, 't', 'true'), 'f', 'false')"),
+    Case("bigint[]", &["'{9223372036854775807,-9223372036854775808}'"], TEXT),
+    // More that has no form of its own here.
+    Case("citext", &["'AbC'", "''"], TEXT),
+    Case("hstore", &["'a=>1, b=>NULL'", "''"], TEXT),
+    Case("int4multirange", &["'{[1,3),[5,7)}'", "'{}'"], TEXT),
+    Case("daterange", &["'[2020-01-01,infinity)'", "'(,)'"], TEXT),
+    Case("tstzrange", &["'[2020-01-01 00:00+00,)'"], TEXT),
+    Case("numrange", &["'(1.50,2.5]'"], TEXT),
+    Case("macaddr8", &["'08:00:2b:01:02:03:04:05'"], TEXT),
+    Case("tsquery", &["'a & !b'"], TEXT),
+    Case("path", &["'[(0,0),(1,1)]'"], TEXT),
+    Case("box", &["'(1,1),(0,0)'"], TEXT),
+    Case("circle", &["'<(1,2),3>'"], TEXT),
+    Case("regtype", &["'int4'", "'varchar'"], TEXT),
+    Case("regproc", &["'now'"], TEXT),
+    Case("regrole", &["'postgres'"], TEXT),
+    Case("xid8", &["'18446744073709551615'"], TEXT),
+    Case("tid", &["'(1,2)'"], TEXT),
+    Case("pg_snapshot", &["'10:20:10,14'"], TEXT),
+    Case("nested", &["ROW(ROW(1, 'a\"b')::pair, '{1,2}')"], TEXT),
+    Case("money", &["'-1234.5'"], TEXT),
+    Case("numeric(1000,2)", &["repeat('9', 900)::numeric", "'-0.01'"], TEXT),
+    Case("interval", &["'-178000000 years'", "'1 day -00:00:00.000001'"], "(extract(year FROM c) * 12 + extract(month FROM c))::int || ' ' || extract(day FROM c)::int || ' ' || (extract(hour FROM c) * 3600000000 + extract(minute FROM c) * 60000000 + extract(microseconds FROM c))::bigint * 1000"),
     Case("macaddr[]", &["'{08:00:2b:01:02:03,NULL}'"], TEXT),
 ];
 
@@ -81,7 +111,8 @@ CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy');
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
 CREATE DOMAIN money2 AS numeric(12,2); CREATE DOMAIN price AS money2 NOT NULL DEFAULT 0;
 CREATE DOMAIN codes AS varchar(5)[];
-CREATE TYPE pair AS (a int, b text);";
+CREATE TYPE pair AS (a int, b text); CREATE TYPE nested AS (p pair, n int[]);
+CREATE EXTENSION citext; CREATE EXTENSION hstore;";
 
 /// What the engine got, in the words of the cases' expressions.
 fn words(array: &ArrayRef, row: usize) -> Option<String> {
@@ -276,7 +307,13 @@ async fn what_arrow_cannot_hold_is_an_error_that_names_the_column() {
             "integer[]",
             "'{{1,2},{3,4}}'",
             "0A000",
-            "more than one dimension",
+            "of 2 dimensions, where its column declares 1",
+        ),
+        (
+            "integer[][]",
+            "'{1,2}'",
+            "0A000",
+            "of 1 dimensions, where its column declares 2",
         ),
         (
             "integer[]",
@@ -310,4 +347,56 @@ async fn what_arrow_cannot_hold_is_an_error_that_names_the_column() {
     server
         .wait_until_idle(std::time::Duration::from_secs(2))
         .await;
+}
+
+/// Keys of the catalog's file let such values in, as the server itself prints them.
+#[tokio::test]
+async fn keys_of_the_catalog_let_them_in() {
+    let server = Server::start();
+    server.sql(SETUP).await;
+    server
+        .sql(
+            "SET TIME ZONE 'UTC';
+             CREATE TABLE odd (n numeric, ns numeric[], a integer[], d date, t timestamp, z timestamptz);
+             INSERT INTO odd VALUES
+                 ('NaN', '{NaN,1.50}', '{{1,2},{3,NULL}}', 'infinity', 'infinity', 'infinity'),
+                 ('-Infinity', '{}', '[0:1]={1,2}', '-infinity', '-infinity', '-infinity'),
+                 (repeat('9', 1000)::numeric, NULL, '{}', '0044-03-15 BC', '0044-03-15 12:00 BC', '0044-03-15 12:00+00 BC'),
+                 ('1e-1000', '{1e-1000}', '{1}', '2024-02-29', '2024-02-29', '2024-02-29'), (NULL, NULL, NULL, NULL, NULL, NULL)",
+        )
+        .await;
+    let catalog = server.catalog_with("numeric = 'text'\narrays = 'text'\ninfinity = 'keep'");
+    let metadata = table(&catalog, "odd").await;
+    let client = server.client().await;
+    client.batch_execute("SET TIME ZONE 'UTC'").await.unwrap();
+    for (index, expression) in [
+        "n::text",
+        "ns::text",
+        "a::text",
+        "CASE WHEN isfinite(d) THEN (d - '1970-01-01')::text WHEN d > '1970-01-01' THEN '2147483647' ELSE '-2147483648' END",
+        "CASE WHEN isfinite(t) THEN (extract(epoch FROM t) * 1000000)::bigint::text
+              WHEN t > '1970-01-01' THEN '9223372036854775807' ELSE '-9223372036854775808' END",
+        "CASE WHEN isfinite(z) THEN (extract(epoch FROM z) * 1000000)::bigint::text
+              WHEN z > '1970-01-01' THEN '9223372036854775807' ELSE '-9223372036854775808' END",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let expected: Vec<Option<String>> = client
+            .query(&format!("SELECT CASE WHEN n IS NULL THEN NULL ELSE {expression} END FROM odd"), &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        for limit in [None, Some(10)] {
+            let batches =
+                crate::support::read(&catalog, &metadata, &metadata.handle, vec![index], limit)
+                    .await
+                    .unwrap_or_else(|e| panic!("{expression}: {e:?}"));
+            let array = batches[0].column(0);
+            let got: Vec<_> = (0..array.len()).map(|row| words(array, row)).collect();
+            assert_eq!(got, expected, "{expression}");
+        }
+    }
 }

@@ -24,6 +24,7 @@
 
 mod corpus;
 mod names;
+mod operations;
 mod predicates;
 mod pushing;
 mod reading;
@@ -57,6 +58,8 @@ pub enum Behaviour {
     BatchSizes,
     /// Each filter pushed returns the rows that the engine would keep.
     Predicates,
+    /// Each operation taken returns the rows that the engine would compute.
+    Operations,
     /// A dynamic filter never loses a row that passes it.
     DynamicFilters,
     /// Handles and splits survive the wire.
@@ -297,6 +300,7 @@ async fn check_table(
     reading::check(&subject, report).await;
     statistics::check(&subject, report).await;
     pushing::check(&subject, report).await;
+    operations::check(&subject, report).await;
 }
 
 /// A table under test, with the rows of a full read.

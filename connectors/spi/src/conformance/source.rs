@@ -10,8 +10,8 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::{
-    BatchStream, Connector, DynamicFilter, ReadRequest, ScanMetrics, Split, SplitRequest,
-    TableHandle,
+    BatchStream, Connector, DynamicFilter, ReadRequest, ScanMetrics, SnapshotRead, SnapshotToken,
+    Split, SplitRequest, TableHandle,
 };
 
 /// A read of a small table that takes longer hangs.
@@ -84,6 +84,7 @@ impl<'a> Source<'a> {
         let request = SplitRequest {
             query_id: self.next_query(),
             parallelism,
+            limit: None,
         };
         let splits = timeout("splits", self.connector.splits().splits(handle, &request)).await?;
         Ok((request.query_id, splits.map_err(|e| e.to_string())?))
@@ -97,6 +98,7 @@ impl<'a> Source<'a> {
         split: &Split,
         schema: &SchemaRef,
         options: &Options,
+        snapshot: Option<SnapshotToken>,
     ) -> Result<BatchStream, String> {
         let request = ReadRequest {
             query_id: query_id.clone(),
@@ -106,6 +108,7 @@ impl<'a> Source<'a> {
             projection: options.projection.clone(),
             limit: options.limit,
             dynamic_filters: options.dynamic_filters.clone(),
+            snapshot,
             batch_rows: options.batch_rows,
             metrics: Arc::new(NoMetrics),
         };
@@ -123,13 +126,27 @@ impl<'a> Source<'a> {
         options: Options,
     ) -> Result<Vec<Vec<RecordBatch>>, String> {
         let (query_id, splits) = self.splits(handle, options.parallelism).await?;
+        // As the coordinator does: several pieces share a snapshot where the source has one.
+        let snapshot = match self.connector.snapshots() {
+            Some(snapshots) if splits.len() > 1 => {
+                let reads = [SnapshotRead {
+                    handle,
+                    splits: splits.iter().collect(),
+                }];
+                timeout("a snapshot", snapshots.open(&reads))
+                    .await?
+                    .map_err(|e| e.to_string())?
+            }
+            _ => None,
+        };
+        let token = snapshot.as_ref().map(|snapshot| snapshot.token.clone());
         let expected = Arc::new(
             schema
                 .project(&options.projection)
                 .map_err(|e| e.to_string())?,
         );
         let reads = splits.iter().map(|split| async {
-            let stream = self.open(&query_id, handle, split, schema, &options)?;
+            let stream = self.open(&query_id, handle, split, schema, &options, token.clone())?;
             let batches: Vec<RecordBatch> =
                 stream.try_collect().await.map_err(|e| e.to_string())?;
             match batches.iter().find(|batch| batch.schema() != expected) {
@@ -168,7 +185,7 @@ impl<'a> Source<'a> {
     ) -> Result<(), String> {
         let (query_id, splits) = self.splits(handle, options.parallelism).await?;
         for split in &splits {
-            let mut stream = self.open(&query_id, handle, split, schema, &options)?;
+            let mut stream = self.open(&query_id, handle, split, schema, &options, None)?;
             timeout("the first batch", stream.next())
                 .await?
                 .transpose()

@@ -1,14 +1,12 @@
 //! Writing: whole at commit or not at all, and every literal comes back as it went in.
 
-use std::sync::Arc;
-
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
 use super::rows::RowSet;
 use super::source::{Options, Source};
 use super::{Behaviour, Report, corpus};
-use crate::{Error, SqlState, TableMetadata, WriteTarget, Writer};
+use crate::{Error, InsertTarget, NewTable, SqlState, TableMetadata, WriteTarget, Writer};
 
 /// Names that the fixture's schema must not hold.
 const TABLE: &str = "conformance_table";
@@ -37,11 +35,12 @@ pub(super) async fn check(
         batch,
     };
     // Left over by a run that was stopped.
-    let _ = writer.drop_table(schema, TABLE).await;
+    let _ = writer.drop_table(schema, TABLE, false).await;
     let _ = writer.drop_schema(SCHEMA, true).await;
     let steps = [
         ("a table appears at commit", target.creates().await),
         ("rows are added at commit", target.inserts().await),
+        ("columns are told by their names", target.by_name().await),
         ("wrong targets are refused", target.refuses().await),
         ("a table is replaced whole", target.replaces().await),
         ("a table is dropped once", target.drops().await),
@@ -62,19 +61,17 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn create(&self, schema: &str, replace: bool) -> WriteTarget {
-        WriteTarget::Create {
-            schema: schema.to_owned(),
-            table: TABLE.to_owned(),
-            columns: Arc::clone(self.columns),
-            replace,
-        }
+        WriteTarget::Create(NewTable::plain(schema, TABLE, self.columns, replace))
     }
 
     fn insert(&self, table: &str) -> WriteTarget {
-        WriteTarget::Insert {
+        let columns = self.columns.fields().iter();
+        WriteTarget::Insert(InsertTarget {
             schema: self.schema.to_owned(),
             table: table.to_owned(),
-        }
+            columns: columns.map(|field| field.name().clone()).collect(),
+            on_conflict: None,
+        })
     }
 
     async fn write(&self, target: WriteTarget, times: usize, commit: bool) -> Result<u64, String> {
@@ -145,6 +142,25 @@ impl Target<'_> {
         self.holds(3).await
     }
 
+    /// Rows whose columns come in another order, added to the three that are there, and taken away again
+    /// with the table.
+    async fn by_name(&self) -> Result<(), String> {
+        let order: Vec<usize> = (0..self.columns.fields().len()).rev().collect();
+        let batch = self.batch.project(&order).map_err(|e| e.to_string())?;
+        let WriteTarget::Insert(mut target) = self.insert(TABLE) else {
+            return Err("not an insert".into());
+        };
+        target.columns.reverse();
+        let mut sink = self
+            .writer
+            .begin(WriteTarget::Insert(target))
+            .await
+            .map_err(|e| e.to_string())?;
+        sink.write(batch).await.map_err(|e| e.to_string())?;
+        sink.commit().await.map_err(|e| e.to_string())?;
+        self.holds(4).await
+    }
+
     async fn refuses(&self) -> Result<(), String> {
         refused(
             self.writer.begin(self.create(self.schema, false)).await,
@@ -160,12 +176,12 @@ impl Target<'_> {
             self.writer.begin(self.insert("no_such_table")).await,
             &SqlState::UNDEFINED_TABLE,
         )?;
-        self.holds(3).await
+        self.holds(4).await
     }
 
     async fn replaces(&self) -> Result<(), String> {
         self.write(self.create(self.schema, true), 1, false).await?;
-        self.holds(3).await?;
+        self.holds(4).await?;
         self.write(self.create(self.schema, true), 1, true).await?;
         self.holds(1).await
     }
@@ -174,7 +190,7 @@ impl Target<'_> {
         for expected in [true, false] {
             let dropped = self
                 .writer
-                .drop_table(self.schema, TABLE)
+                .drop_table(self.schema, TABLE, false)
                 .await
                 .map_err(|e| e.to_string())?;
             if dropped != expected || self.table().await?.is_some() {
