@@ -185,3 +185,6 @@ impl KeyedScan {
             .add(count);
     }
 }
+
+#[cfg(test)]
+mod tests;

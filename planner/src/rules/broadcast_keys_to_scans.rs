@@ -5,7 +5,7 @@
 //! side that is sent to every task of the probe side leaves the filter where the scan is. Equal in every
 //! case: only the way the same join is computed changes. A join that also returns build rows cannot be
 //! computed once per task, so there the scan is read in one task, and by one partition: with keys it returns
-//! few rows.
+//! few rows. [`ReadProbeInOnePartition`] settles that, once the engine has distributed everything else.
 //!
 //! Cost test: the build side is estimated to have at most as many rows as the source takes keys; more of
 //! them would not reach the source one by one. The scan is one that has to ask for its rows by a statement.
@@ -18,10 +18,11 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use sluice_catalogs::{ConnectorScanExec, SluiceOptions, as_scan};
 
 /// Bytes of a build side that is copied to every task at most: what a broadcast holds in memory.
@@ -94,27 +95,99 @@ fn with_build_sent(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>
     if !is_small {
         return Ok(None);
     }
-    let builder = join
-        .builder()
-        .with_partition_mode(PartitionMode::CollectLeft);
     if !returns_build_rows {
         return if *join.partition_mode() == PartitionMode::CollectLeft {
             Ok(None)
         } else {
-            builder.recompute_properties().build_exec().map(Some)
+            collecting_build(join, join.right().clone()).map(Some)
         };
     }
     // Whatever else were read there would be read in one place too.
     if count_leaves(join.right()) > 1 {
         return Ok(None);
     }
-    let probe = read_in_one_task(join.right())?;
-    let probe = Arc::new(CoalescePartitionsExec::new(probe));
-    builder
+    collecting_build(join, read_in_one_task(join.right())?).map(Some)
+}
+
+fn collecting_build(
+    join: &HashJoinExec,
+    probe: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    join.builder()
+        .with_partition_mode(PartitionMode::CollectLeft)
         .with_new_children(vec![join.left().clone(), probe])?
         .recompute_properties()
         .build_exec()
-        .map(Some)
+}
+
+/// Gives the probe side of such joins one partition, which keeps them in the task of their scan.
+#[derive(Debug)]
+pub(crate) struct ReadProbeInOnePartition;
+
+impl PhysicalOptimizerRule for ReadProbeInOnePartition {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = config.extensions.get::<SluiceOptions>();
+        if options.is_none_or(|options| options.workers == 0) {
+            return Ok(plan);
+        }
+        plan.transform_up(|node| {
+            let Some(join) = node.downcast_ref::<HashJoinExec>() else {
+                return Ok(Transformed::no(node));
+            };
+            let is_collected = *join.partition_mode() == PartitionMode::CollectLeft
+                && matches!(
+                    join.join_type(),
+                    JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark
+                );
+            if !is_collected || !is_read_in_one_task(join.right()) {
+                return Ok(Transformed::no(node));
+            }
+            let probe = without_round_robin(join.right())?;
+            let probe = if probe.output_partitioning().partition_count() > 1 {
+                Arc::new(CoalescePartitionsExec::new(probe))
+            } else {
+                probe
+            };
+            collecting_build(join, probe).map(Transformed::yes)
+        })
+        .map(|transformed| transformed.data)
+    }
+
+    fn name(&self) -> &str {
+        "ReadProbeInOnePartition"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn is_read_in_one_task(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(scan) = as_scan(plan.as_ref()) {
+        return scan.is_one_task() && scan.run_time_keys().is_some();
+    }
+    let children = plan.children();
+    children.len() == 1 && is_read_in_one_task(children[0])
+}
+
+/// Spreading one scan's rows over partitions is no use where they are gathered again.
+fn without_round_robin(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.clone()
+        .transform_up(|node| {
+            Ok(match node.downcast_ref::<RepartitionExec>() {
+                Some(spread)
+                    if matches!(spread.partitioning(), Partitioning::RoundRobinBatch(_)) =>
+                {
+                    Transformed::yes(spread.input().clone())
+                }
+                _ => Transformed::no(node),
+            })
+        })
+        .map(|transformed| transformed.data)
 }
 
 /// Names of the columns that the probe side is joined by.

@@ -55,6 +55,7 @@ fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
         after,
         Arc::new(broadcast_keys_to_scans::BroadcastKeysToScans),
     );
+    rules.push(Arc::new(broadcast_keys_to_scans::ReadProbeInOnePartition));
     rules.push(Arc::new(yield_in_joins::YieldInJoins));
     rules
 }
