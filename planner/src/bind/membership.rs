@@ -11,6 +11,9 @@
 //!      ELSE false END
 //! ```
 //!
+//! An aggregate without GROUP BY is one row whatever it reads, also where nothing matches the row outside: it
+//! exists, and membership in it is equality. The engine's joins would find nothing there.
+//!
 //! What a subquery selects twice, or at all for EXISTS, makes no difference to either; the engine's joins
 //! take fewer shapes than that, so it goes.
 
@@ -89,13 +92,27 @@ fn rewrite(expr: Expr, place: Place) -> Result<Expr> {
             )?,
             other => Expr::Not(Box::new(rewrite(other, Place::Anywhere)?)),
         },
+        Expr::Exists(test) if is_one_row(&test.subquery.subquery) => lit(!test.negated),
         Expr::Exists(test) => Expr::Exists(Exists {
             subquery: with_plan(test.subquery, without_values)?,
             ..test
         }),
         Expr::InSubquery(test) => {
+            let expr = rewrite(*test.expr, Place::Anywhere)?;
+            if is_one_row(&test.subquery.subquery) && !test.subquery.outer_ref_columns.is_empty() {
+                let op = match test.negated {
+                    true => Operator::NotEq,
+                    false => Operator::Eq,
+                };
+                let value = Expr::ScalarSubquery(test.subquery);
+                return Ok(Expr::BinaryExpr(BinaryExpr::new(
+                    Box::new(expr),
+                    op,
+                    Box::new(value),
+                )));
+            }
             let test = InSubquery {
-                expr: Box::new(rewrite(*test.expr, Place::Anywhere)?),
+                expr: Box::new(expr),
                 subquery: with_plan(test.subquery, without_distinct)?,
                 ..test
             };
@@ -116,6 +133,17 @@ fn rewrite(expr: Expr, place: Place) -> Result<Expr> {
                 .data
         }
     })
+}
+
+fn is_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(Projection { input, .. }) => is_one_row(input),
+        LogicalPlan::SubqueryAlias(alias) => is_one_row(&alias.input),
+        LogicalPlan::Sort(sort) => sort.fetch.is_none() && is_one_row(&sort.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => is_one_row(input),
+        _ => false,
+    }
 }
 
 fn with_plan(

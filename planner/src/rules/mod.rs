@@ -2,10 +2,12 @@
 
 mod broadcast_keys_to_scans;
 mod estimate;
+mod push_filters_by_position;
 mod push_semi_join_below_join;
 pub(crate) mod pushdown;
 mod reduce_aggregate_by_join_keys;
 mod semi_joins;
+mod single_distinct;
 mod yield_in_joins;
 
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPhase;
+use push_filters_by_position::PushFiltersByPosition;
 
 /// Settings that switch rules off, each with the name that [`sluice_catalogs::SluiceOptions::allows`] knows.
 pub const RULE_SETTINGS: [(&str, &str); 1] = [(
@@ -36,6 +40,11 @@ fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(reduce_aggregate_by_join_keys::ReduceAggregateByJoinKeys),
     ];
     let mut rules = Optimizer::new().rules;
+    for rule in &mut rules {
+        if rule.name() == "single_distinct_aggregation_to_group_by" {
+            *rule = Arc::new(single_distinct::SingleDistinct::default());
+        }
+    }
     let after = rules
         .iter()
         .position(|rule| rule.name() == "push_down_filter")
@@ -46,6 +55,14 @@ fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    for rule in &mut rules {
+        let phase = match rule.name() {
+            "FilterPushdown" => FilterPushdownPhase::Pre,
+            "FilterPushdown(Post)" => FilterPushdownPhase::Post,
+            _ => continue,
+        };
+        *rule = Arc::new(PushFiltersByPosition(phase));
+    }
     // The sides are chosen by then, and nothing is distributed yet.
     let after = rules
         .iter()

@@ -10,8 +10,10 @@ mod aggregates;
 mod branches;
 mod casts;
 mod functions;
+mod keys;
 mod literals;
 mod operators;
+mod outer_references;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -27,12 +29,13 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Union, Values, WindowFunctionDefinition,
+    Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Values, WindowFunctionDefinition,
 };
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::prelude::Column;
 
 pub(crate) use aggregates::PgExprPlanner;
+pub(crate) use operators::compared;
 
 /// Gives a bound plan PostgreSQL's meaning.
 pub(crate) fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -74,13 +77,35 @@ impl Pass {
     }
 
     fn run(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        Ok(plan
-            .transform_up_with_subqueries(|node| self.node(node))?
-            .data)
+        Ok(plan.transform_up(|node| self.node(node))?.data)
     }
 
+    /// A node whose inputs are done.
     fn node(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let outer = merge_schema(&node.inputs());
+        // Subqueries are bound to columns of these inputs, whose types may have changed.
+        let node = node.map_subqueries(|subquery| {
+            let subquery = match self.changed.get() {
+                true => outer_references::retyped(subquery, &outer)?,
+                false => subquery,
+            };
+            self.run(subquery).map(Transformed::yes)
+        })?;
+        let (node, had_subqueries) = (node.data, node.transformed);
+        let done = self.node_itself(node)?;
+        Ok(Transformed::new_transformed(
+            done.data,
+            done.transformed || had_subqueries,
+        ))
+    }
+
+    fn node_itself(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         match node {
+            LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Join(join) => {
+                let join = keys::of_one_type(join)?;
+                self.expressions(LogicalPlan::Join(join))
+            }
             LogicalPlan::Limit(_)
             | LogicalPlan::Statement(_)
             | LogicalPlan::TableScan(_)
@@ -104,22 +129,22 @@ impl Pass {
     fn expressions(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let schema = merge_schema(&node.inputs());
         let names = NamePreserver::new(&node);
-        let is_join = matches!(node, LogicalPlan::Join(_));
+        let compares = matches!(node, LogicalPlan::Join(_) | LogicalPlan::Sort(_));
         let groups = match &node {
             LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.len(),
             _ => 0,
         };
         let mut at = 0;
         let mapped = node.map_expressions(|expr| {
-            let is_key = is_join || at < groups;
+            let is_key = compares || at < groups;
             at += 1;
             if matches!(expr, Expr::GroupingSet(_)) {
                 return Ok(Transformed::no(expr));
             }
             let name = names.save(&expr);
             let mut expr = expr.transform_up(|e| self.expr(e, &schema))?;
-            if is_key && operators::is_float(&expr.data, &schema) {
-                expr = Transformed::yes(operators::without_minus_zero(expr.data));
+            if is_key {
+                expr = expr.transform_data(|e| operators::key(e, &schema))?;
             }
             Ok(expr.update_data(|e| name.restore(e)))
         })?;
@@ -143,21 +168,27 @@ impl Pass {
             Expr::InList(list) => operators::in_list(list, schema),
             Expr::Cast(cast) => casts::cast(cast, schema),
             Expr::Case(case) => branches::case(case, schema),
+            Expr::InSubquery(test) => keys::in_subquery(test, schema),
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 // The engine knows `count(*)` by its bigint literal.
-                let moved = func.name() == "count" && literals::widen(&mut params.args);
+                let mut moved = func.name() == "count" && literals::widen(&mut params.args);
+                if params.distinct {
+                    moved |= as_keys(&mut params.args, schema)?;
+                }
                 let expr = Expr::AggregateFunction(AggregateFunction { func, params });
                 Ok(Transformed::new_transformed(expr, moved))
             }
             Expr::WindowFunction(mut window) => {
                 let WindowFunction { fun, params } = window.as_mut();
                 // Offsets and counts of window functions are read as bigint.
-                let moved = match fun {
+                let mut moved = match fun {
                     WindowFunctionDefinition::WindowUDF(_) => literals::widen(&mut params.args),
                     WindowFunctionDefinition::AggregateUDF(f) => {
                         f.name() == "count" && literals::widen(&mut params.args)
                     }
                 };
+                moved |= as_keys(&mut params.partition_by, schema)?;
+                moved |= as_keys(params.order_by.iter_mut().map(|by| &mut by.expr), schema)?;
                 Ok(Transformed::new_transformed(
                     Expr::WindowFunction(window),
                     moved,
@@ -166,6 +197,31 @@ impl Pass {
             Expr::ScalarFunction(call) => functions::call(call, schema),
             other => Ok(Transformed::no(other)),
         }
+    }
+
+    fn distinct(&self, input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+        let schema = Arc::clone(input.schema());
+        let mut moved = false;
+        let columns = schema
+            .iter()
+            .map(|(qualifier, field)| {
+                let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+                let key = operators::key(column, &schema)?;
+                moved |= key.transformed;
+                Ok(match key.transformed {
+                    true => key.data.alias_qualified(qualifier.cloned(), field.name()),
+                    false => key.data,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if !moved {
+            return self.recomputed(LogicalPlan::Distinct(Distinct::All(input)));
+        }
+        LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
+            .project(columns)?
+            .distinct()?
+            .build()
+            .map(Transformed::yes)
     }
 
     /// `VALUES (1), (2)` has a column of type integer.
@@ -237,6 +293,17 @@ impl Pass {
         let union = Union::try_new_with_loose_types(inputs)?;
         Ok(Transformed::yes(TypeCoercionRewriter::coerce_union(union)?))
     }
+}
+
+/// Makes what is compared with itself comparable; true where something changed.
+fn as_keys<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
+    let mut moved = false;
+    for expr in exprs {
+        let key = operators::key(std::mem::take(expr), schema)?;
+        moved |= key.transformed;
+        *expr = key.data;
+    }
+    Ok(moved)
 }
 
 /// The inputs of a union with one type for each column of numbers that are not all of one: the engine

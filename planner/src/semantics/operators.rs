@@ -7,11 +7,14 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, lit};
 
+use super::branches;
 use super::casts::printer;
 use super::literals::{self, as_float, typed_as};
 use super::types::{
     as_decimal, call, cast_to, digits_of, field_of, integer, is_decimal, is_text, type_of,
 };
+
+const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 
 fn pair(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
@@ -285,14 +288,34 @@ pub(super) fn negative(inner: Expr, schema: &DFSchema) -> Result<Transformed<Exp
     }
 }
 
-/// True for an expression of a float type.
-pub(super) fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
-    type_of(expr, schema).is_some_and(|t| t.is_floating())
+/// What rows are grouped, sorted or joined by: of a float, the same number with 0 for -0. The engine compares
+/// floats bit by bit, SQL does not.
+pub(super) fn key(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(match type_of(&expr, schema) {
+        Some(DataType::Float32) => Transformed::yes(pair(expr, Operator::Plus, lit(0.0f32))),
+        Some(DataType::Float64) => Transformed::yes(without_minus_zero(expr)),
+        _ => Transformed::no(expr),
+    })
 }
 
-/// The same number, with 0 for -0: the engine compares floats bit by bit, SQL does not.
-pub(super) fn without_minus_zero(expr: Expr) -> Expr {
+fn without_minus_zero(expr: Expr) -> Expr {
     pair(expr, Operator::Plus, lit(0.0f64))
+}
+
+/// What a key was made of: for sources, which compare floats as SQL does.
+pub(crate) fn compared(key: &Expr) -> &Expr {
+    use ScalarValue::{Float32, Float64};
+    match key {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Plus,
+            right,
+        }) => match right.as_ref() {
+            Expr::Literal(Float64(Some(0.0)) | Float32(Some(0.0)), _) => left,
+            _ => key,
+        },
+        _ => key,
+    }
 }
 
 fn comparison(
@@ -305,6 +328,17 @@ fn comparison(
     let (left, right, mut moved) = typed_pair(left, l, right, r)?;
     let l = literal_type(&left).unwrap_or_else(|| l.clone());
     let r = literal_type(&right).unwrap_or_else(|| r.clone());
+    if let Some(range) = days(&left, op, &right) {
+        return Ok(Transformed::yes(range));
+    }
+    if let Some(target) = common_decimal(&l, &r) {
+        let same = |expr, data_type: &DataType| match data_type {
+            t if *t == target => expr,
+            t => cast_to(as_decimal(expr, t).0, target.clone()),
+        };
+        let (left, right) = (same(left, &l), same(right, &r));
+        return Ok(Transformed::yes(pair(left, op, right)));
+    }
     if !(l.is_floating() || r.is_floating()) || !l.is_numeric() || !r.is_numeric() {
         return Ok(Transformed::new_transformed(pair(left, op, right), moved));
     }
@@ -329,6 +363,58 @@ fn comparison(
             None => Ok(Transformed::yes(pair(left, op, without_minus_zero(right)))),
         },
         _ => Ok(Transformed::new_transformed(pair(left, op, right), moved)),
+    }
+}
+
+/// The type that two exact numbers are compared as, where the engine knows none: it has no common type of
+/// decimals of different widths.
+pub(super) fn common_decimal(l: &DataType, r: &DataType) -> Option<DataType> {
+    let wide = |t: &DataType| matches!(t, DataType::Decimal256(..));
+    if l == r || !(wide(l) || wide(r)) || l.is_floating() || r.is_floating() {
+        return None;
+    }
+    branches::common([l, r].into_iter())
+}
+
+/// A timestamp's day against a date, as a range of timestamps: sources and files know those.
+fn days(left: &Expr, op: Operator, right: &Expr) -> Option<Expr> {
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    let (moment, op, day) = match (day_of(left), day_of(right)) {
+        (Some(moment), None) => (moment, op, right),
+        (None, Some(moment)) => (moment, op.swap()?, left),
+        _ => return None,
+    };
+    let Expr::Literal(ScalarValue::Date32(Some(day)), _) = day else {
+        return None;
+    };
+    let midnight = |day: i32| {
+        let value = i64::from(day).checked_mul(MICROSECONDS_PER_DAY)?;
+        Some(Expr::Literal(
+            ScalarValue::TimestampMicrosecond(Some(value), None),
+            None,
+        ))
+    };
+    let (start, end) = (midnight(*day)?, midnight(day.checked_add(1)?)?);
+    let is = |op, bound| pair(moment.clone(), op, bound);
+    Some(match op {
+        Eq => is(GtEq, start).and(is(Lt, end)),
+        NotEq => is(Lt, start).or(is(GtEq, end)),
+        Lt => is(Lt, start),
+        LtEq => is(Lt, end),
+        Gt => is(GtEq, end),
+        GtEq => is(GtEq, start),
+        _ => return None,
+    })
+}
+
+/// The column that an expression takes the date of.
+fn day_of(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name() == "cast_date" => call
+            .args
+            .first()
+            .filter(|arg| matches!(arg, Expr::Column(_))),
+        _ => None,
     }
 }
 

@@ -6,13 +6,17 @@
 //! | numeric | integers | half away from zero, 22003 out of range |
 //! | integers | narrower integers | 22003 out of range |
 //! | any number | numeric(p,s) | half away from zero, 22003 where digits do not fit |
+//! | timestamp | date | the day it lies in, infinity kept |
 //! | text | numbers, boolean, date, timestamp, time | PostgreSQL's input syntax, 22P02 and its kin |
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int16Array, Int32Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit, i256};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, FieldRef, Float64Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType, i256,
+};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -185,7 +189,25 @@ fn convert(from: &ArrayRef, to: &DataType, free_scale: bool) -> Result<ArrayRef>
         };
         return narrow(&wide, to);
     }
+    if let (DataType::Timestamp(_, None), DataType::Date32) = (from.data_type(), to) {
+        let moments = cast(from, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let days = moments
+            .as_primitive::<TimestampMicrosecondType>()
+            .unary::<_, Date32Type>(day_of);
+        return Ok(Arc::new(days));
+    }
     Ok(cast(from, to)?)
+}
+
+/// The day that a moment lies in; infinity stays infinity.
+fn day_of(microseconds: i64) -> i32 {
+    const PER_DAY: i64 = 86_400_000_000;
+    match microseconds {
+        i64::MAX => i32::MAX,
+        i64::MIN => i32::MIN,
+        // Any other moment lies less than 107 million days from the epoch.
+        moment => moment.div_euclid(PER_DAY) as i32,
+    }
 }
 
 /// rint(), as `dtoi4` does it.

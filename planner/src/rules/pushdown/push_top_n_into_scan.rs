@@ -1,13 +1,14 @@
 //! `PushTopNIntoScan`: the source sorts and returns the first rows only.
 //!
 //! Equal where the connector orders every key as the engine does, NULLs where they are said to be. Rows that are
-//! equal in all keys are anybody's choice. The few rows that come are sorted again, since no order survives
+//! equal in all keys are anybody's choice, and the two zeros of a float are equal. The few rows that come are sorted again, since no order survives
 //! exchanges; so over a table the rule costs nothing but the source's sort, and always pays.
 
 use datafusion::logical_expr::Sort;
 use sluice_spi::{Operation, SortKey};
 
 use super::{Offer, Refusal, Subtree, cost};
+use crate::semantics;
 
 pub(super) fn offer(node: &Sort, input: &Subtree) -> Offer {
     let remote = input.remote.as_ref().ok_or(Refusal::Silent)?;
@@ -22,7 +23,7 @@ pub(super) fn offer(node: &Sort, input: &Subtree) -> Offer {
         .iter()
         .map(|key| {
             Ok(SortKey {
-                expr: remote.typed(&key.expr)?,
+                expr: remote.typed(semantics::compared(&key.expr))?,
                 descending: !key.asc,
                 nulls_first: key.nulls_first,
             })
@@ -58,7 +59,7 @@ fn order(node: &Sort) -> String {
         .expr
         .iter()
         .map(|key| {
-            let mut text = key.expr.human_display().to_string();
+            let mut text = semantics::compared(&key.expr).human_display().to_string();
             if !key.asc {
                 text.push_str(" DESC");
             }
