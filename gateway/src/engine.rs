@@ -27,6 +27,8 @@ pub struct SessionView {
     pub search_path: Arc<[String]>,
     /// The session's settings by lower-case name, PostgreSQL's and `sluice.*`, defaults included.
     pub settings: Arc<BTreeMap<String, String>>,
+    /// Between BEGIN and COMMIT: what is committed now cannot be undone by the ROLLBACK to come.
+    pub in_transaction_block: bool,
     /// The client's address, for logs and `pg_stat_activity`.
     pub client_address: Option<std::net::SocketAddr>,
     /// Every prepared statement, for `pg_prepared_statements`: name and text.

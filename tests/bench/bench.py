@@ -235,6 +235,51 @@ def measure_stream(gateway, arguments, runs, table):
     table.add("all rows of lineitem to a client", ours, peer, "PostgreSQL's own", "s", "<= 1x")
 
 
+WRITTEN = "l_orderkey, l_partkey, l_suppkey, l_linenumber, l_quantity, l_extendedprice, l_discount, l_shipdate, l_shipmode, l_comment"
+WRITTEN_ROWS = 1_000_000
+
+
+def measure_write(gateway, arguments, postgres, runs, table):
+    """A million rows of ten columns into PostgreSQL, against COPY FROM a binary file of the same rows."""
+    schema = scale_schema(arguments.scale)
+    made = f"SELECT {WRITTEN} FROM lake.{schema}.lineitem LIMIT {WRITTEN_ROWS}"
+    file = arguments.scratch / "written.copy"
+
+    def write(session):
+        session.execute("DROP TABLE IF EXISTS shop.public.written")
+        begin = time.perf_counter()
+        count = session.execute(f"CREATE TABLE shop.public.written AS {made}").rowcount
+        return time.perf_counter() - begin, count
+
+    with gateway.connect("shop") as session:
+        times = [write(session) for _ in range(runs)]
+        ours, rows = min(seconds for seconds, _ in times), times[0][1]
+    with postgres() as session:
+        with session.cursor().copy("COPY written TO STDOUT (FORMAT binary)") as copy, open(file, "wb") as out:
+            for piece in copy:
+                out.write(piece)
+        session.execute("DROP TABLE IF EXISTS copied")
+        session.execute("CREATE TABLE copied (LIKE written)")
+    psql = ["psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(arguments.postgres_port), "-U", "postgres", "-d", "shop"]
+    text = "BEGIN; TRUNCATE copied; COPY copied FROM STDIN (FORMAT binary); COMMIT"
+
+    def copy_in():
+        with open(file, "rb") as data:
+            subprocess.run([*psql, "-c", text], stdin=data, check=True)
+
+    peer = best(runs, copy_in)
+    with postgres() as session:
+        same = session.execute(
+            "SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM copied), "
+            "(SELECT count(*) FROM (SELECT * FROM written EXCEPT SELECT * FROM copied) AS d)"
+        ).fetchone()
+        if same != (rows, rows, 0):
+            raise RuntimeError(f"the written rows differ: {same}")
+        session.execute("DROP TABLE written, copied")
+    file.unlink()
+    table.add(f"CREATE TABLE AS, {rows} rows from Parquet to PostgreSQL", ours, peer, "COPY FROM the same rows", "s")
+
+
 def scale_schema(scale):
     return "tiny" if scale == "0.01" else "sf" + scale.replace(".", "_")
 
@@ -343,6 +388,7 @@ def main():
         part("point queries", lambda: measure_points(gateway, postgres, table))
         part("scan", lambda: measure_scan(gateway, arguments.postgres_port, arguments.runs, table))
         part("stream", lambda: measure_stream(gateway, arguments, arguments.runs, table))
+        part("write", lambda: measure_write(gateway, arguments, postgres, arguments.runs, table))
         part("TPC-H", lambda: measure_tpch(gateway, arguments, arguments.runs, table))
         part("join", lambda: measure_join(gateway, arguments, arguments.runs, table))
     finally:

@@ -36,6 +36,10 @@ pub struct PostgresConfig {
     /// Refuse every write to this catalog. When false, the source's own grants decide.
     #[serde(default)]
     pub read_only: bool,
+    /// Allow `CALL CATALOG.system.execute('…')`, which runs any statement at the source under the catalog's
+    /// own user. Whoever may use the catalog may then do there what that user may.
+    #[serde(default)]
+    pub allow_execute: bool,
     /// How long to wait for a connection to open (`"10s"`, `"500ms"`).
     #[serde(default = "default_connect_timeout", deserialize_with = "duration")]
     #[schemars(with = "String")]

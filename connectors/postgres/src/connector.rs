@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sluice_spi::{
     Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result,
-    RunTimeKeys, ScanDescription, Snapshots, SplitSource, TableHandle, parse_section,
+    RunTimeKeys, ScanDescription, Snapshots, SplitSource, TableHandle, Writer, parse_section,
 };
 
 use crate::catalog_sql;
@@ -20,6 +20,7 @@ use crate::read::{Access, ReadPlan, TableReader};
 use crate::render::{Constants, select};
 use crate::snapshot::SharedSnapshots;
 use crate::splits::TableSplits;
+use crate::write::TableWriter;
 
 /// Makes `postgres` catalogs.
 #[derive(Debug, Default, Clone, Copy)]
@@ -58,6 +59,11 @@ impl ConnectorFactory for PostgresFactory {
             },
             pushdown: PushdownRules { transfer_cost },
             keys,
+            writer: TableWriter {
+                source: source.clone(),
+                read_only: config.read_only,
+                allow_execute: config.allow_execute,
+            },
             source,
         }))
     }
@@ -77,6 +83,7 @@ struct PostgresCatalog {
     native: NativeQueries,
     pushdown: PushdownRules,
     keys: RunTimeKeys,
+    writer: TableWriter,
 }
 
 #[async_trait]
@@ -130,6 +137,10 @@ impl Connector for PostgresCatalog {
 
     fn run_time_keys(&self) -> Option<RunTimeKeys> {
         Some(self.keys)
+    }
+
+    fn writer(&self) -> Option<&dyn Writer> {
+        Some(&self.writer)
     }
 
     fn passthrough(&self) -> Option<&dyn Passthrough> {

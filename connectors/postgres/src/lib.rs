@@ -6,10 +6,11 @@
 //!             └──► read ─► scan ─► copy ─► decode           rows
 //! layout ─► splits ─► share, snapshot                       pieces, under one snapshot
 //! pushdown ─► render ─► literal                             SQL
+//! write ─► pool                                             changes
 //! ```
 //!
-//! Relies on tokio-postgres for the protocol and deadpool for the pool. Reads only: every session is
-//! read-only, and no statement outlives the stream that asked for it. Never sends an expression whose
+//! Relies on tokio-postgres for the protocol and deadpool for the pool. Every session is read-only but for
+//! the transactions of [`write`], and no statement outlives the stream that asked for it. Never sends an expression whose
 //! meaning at the source is not the engine's.
 
 mod catalog_sql;
@@ -35,6 +36,7 @@ mod splits;
 mod statistics;
 mod tls;
 mod types;
+mod write;
 
 pub use config::PostgresConfig;
 pub use connector::PostgresFactory;

@@ -212,6 +212,30 @@ impl SqlValue {
     }
 }
 
+/// A constant as the input function of its own type reads it; `None` where it has no exact text.
+pub(crate) fn input_text(literal: &Literal) -> Option<String> {
+    let class = match literal {
+        Literal::Boolean(_) => Class::Bool,
+        Literal::Int(_) => Class::Int8,
+        Literal::UInt(value) => return Some(value.to_string()),
+        Literal::Float32(_) => Class::Float4,
+        Literal::Float64(_) => Class::Float8,
+        Literal::Decimal { .. } => Class::Numeric,
+        Literal::Text(_) => Class::Text,
+        Literal::Bytes(_) => Class::Bytea,
+        Literal::Date(_) => Class::Date,
+        Literal::Time(_) => Class::Time,
+        Literal::Timestamp(_) => Class::Timestamp,
+        Literal::TimestampTz(_) => Class::TimestampTz,
+    };
+    SqlValue::new(literal, class).map(|value| value.text)
+}
+
+/// A constant for a column: its type's input function reads it, as it reads a client's quoted constant.
+pub(crate) fn assigned(literal: &Literal) -> Option<String> {
+    input_text(literal).map(|text| quote_text(&text))
+}
+
 /// `'text'` with quotes doubled. The text must hold no NUL.
 fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use std::sync::Arc;
 
-use crate::{Result, ScalarExpr, ScalarValue, TableHandle};
+use crate::{Literal, Result, ScalarExpr, ScalarValue, TableHandle};
 
 /// What a sink fills.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub struct NewColumn {
 /// The default of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ColumnDefault {
-    /// A constant of the column's type; not NULL.
+    /// A constant, not NULL, of the column's type or as text that the type reads.
     Constant(ScalarValue),
     /// A function without arguments, by PostgreSQL's name in lower case (`now`, `current_date`,
     /// `gen_random_uuid`). The connector takes the ones that mean the same at its source.
@@ -127,8 +127,12 @@ pub struct OnConflict {
 pub enum ConflictValue {
     /// The value that the new row brought in that column.
     Excluded(String),
-    /// A constant or the source's default.
-    Value(Assigned),
+    /// A constant.
+    Constant(Literal),
+    /// NULL.
+    Null,
+    /// The column's default.
+    Default,
 }
 
 /// A value for a column of a row at the source.
@@ -183,6 +187,13 @@ pub trait Writer: Send + Sync {
 pub trait TableSink: Send {
     /// Takes a batch of the target's columns. Waits while the source is behind.
     async fn write(&mut self, batch: RecordBatch) -> Result<()>;
+
+    /// No more rows will come: waits until the source has taken all of them, and may be cancelled as
+    /// [`TableSink::write`] may. What is left for [`TableSink::commit`] is short, and not cancelled: else a
+    /// client could be told of a failure that did not happen.
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes every row visible at once and says how many there were (with
     /// [`InsertTarget::on_conflict`]: how many were inserted or updated).
@@ -279,12 +290,8 @@ pub enum TableChange {
 /// exactly.
 #[async_trait]
 pub trait RowChanges: Send + Sync {
-    /// `UPDATE … SET`.
+    /// `UPDATE … SET`. Fails, and does nothing, where a value cannot be said exactly.
     async fn update(&self, rows: &TableHandle, assignments: &[(String, Assigned)]) -> Result<u64>;
-
-    /// True where [`RowChanges::update`] can write that value for that column: exactly, or not at all.
-    /// Does no I/O.
-    fn can_assign(&self, rows: &TableHandle, column: &str, value: &Assigned) -> bool;
 
     /// `DELETE FROM`.
     async fn delete(&self, rows: &TableHandle) -> Result<u64>;

@@ -5,7 +5,7 @@
 //! | `queries` | every query's life and history |
 //! | `stream` | the rows, and what can end them |
 //! | `snapshots` | one view of each source for a whole query |
-//! | `write` | CREATE TABLE, INSERT, DROP |
+//! | `write` | everything that changes a catalog |
 //! | `procedures` | CALL |
 //! | `introspection` | what `pg_catalog` shows of a session |
 //! | `system_tables` | the `system` catalog |
@@ -213,7 +213,7 @@ impl Coordinator {
                     .await
             }
             StatementKind::Call { name, arguments } => {
-                let done = self.call(session, name, arguments).await;
+                let done = self.call(session, name, arguments, &run.cancel).await;
                 run.end(&done);
                 done.map(|()| Execution::Done("CALL".to_owned()))
             }

@@ -4,17 +4,20 @@ use datafusion::scalar::ScalarValue;
 use sluice_planner::CallArgument;
 use sluice_spi::{Error, Result, SqlState};
 
-use super::Coordinator;
+use tokio_util::sync::CancellationToken;
+
+use super::{Coordinator, stream, write};
 use crate::engine::SessionView;
 
 impl Coordinator {
     /// Runs a procedure: `system.kill_query(id)`, `system.drain_worker(id)`,
-    /// `CATALOG.system.flush_metadata()`.
+    /// `CATALOG.system.flush_metadata()`, `CATALOG.system.execute(text)`.
     pub(super) async fn call(
         &self,
         session: &SessionView,
         name: &[String],
         arguments: &[CallArgument],
+        cancel: &CancellationToken,
     ) -> Result<()> {
         let parts: Vec<&str> = name.iter().map(String::as_str).collect();
         match parts.as_slice() {
@@ -38,14 +41,55 @@ impl Coordinator {
                 self.catalogs.require(catalog)?.metadata().flush();
                 Ok(())
             }
+            [catalog, "system", "execute"] => {
+                let text = text_argument("CATALOG.system.execute(statement)", arguments)?;
+                self.execute_native(session, catalog, text, cancel).await
+            }
             _ => Err(Error::new(
                 SqlState::UNDEFINED_FUNCTION,
                 format!("procedure {} does not exist", parts.join(".")),
             )
             .with_hint(
-                "Procedures: system.kill_query, system.drain_worker, CATALOG.system.flush_metadata.",
+                "Procedures: system.kill_query, system.drain_worker, CATALOG.system.flush_metadata, \
+                 CATALOG.system.execute.",
             )),
         }
+    }
+}
+
+impl Coordinator {
+    /// Runs the user's own text at a source whose catalog file allows it.
+    async fn execute_native(
+        &self,
+        session: &SessionView,
+        catalog: &str,
+        text: &str,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let catalog = self.catalogs.require(catalog)?;
+        let writer = write::writer(catalog)?;
+        write::check_writable(session, catalog, "CALL")?;
+        let native = writer.native().ok_or_else(|| {
+            Error::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!(
+                    "catalog \"{}\" does not allow system.execute",
+                    catalog.name()
+                ),
+            )
+            .with_hint(format!(
+                "allow_execute = true in catalogs/{}.toml allows it.",
+                catalog.name()
+            ))
+        })?;
+        let done = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(stream::cancelled()),
+            done = native.execute(text) => done,
+        };
+        // Whatever it did, what was known of the catalog may be wrong now.
+        catalog.metadata().flush();
+        done
     }
 }
 

@@ -791,6 +791,13 @@ pub const SETTINGS: &[Setting] = &[
         OWN,
         "How many workers a query may use; -1 is all of them, 0 runs in the coordinator.",
     ),
+    user(
+        "sluice.writes_in_transactions",
+        "refuse",
+        Kind::Enum(&["refuse", "commit"]),
+        OWN,
+        "What a writing statement does between BEGIN and COMMIT: refuse it, or commit it on its own when it ends, whatever becomes of the transaction.",
+    ),
     internal(
         "ssl",
         "off",

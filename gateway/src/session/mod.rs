@@ -113,6 +113,7 @@ impl Session {
             database: Arc::clone(&self.entry.database),
             search_path: split_names(search_path, &self.entry.user).into(),
             settings,
+            in_transaction_block: self.transaction == Transaction::Open,
             client_address: self.entry.client_address,
             prepared_statements: Arc::clone(&self.prepared_view),
         }

@@ -13,6 +13,7 @@ mod single_rows;
 mod spelling;
 mod text_forms;
 mod types;
+mod writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,17 +24,19 @@ use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{
-    DdlStatement, DmlStatement, Expr, LogicalPlan, Volatility, WriteOp,
-};
+use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Volatility};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Statement};
 use sluice_catalogs::pg_catalog::visible_name;
-use sluice_spi::{Error, Result, SqlState};
+use sluice_spi::{
+    Assigned, Error, NewColumn, OnConflict, Result, SqlState, TableChange, TruncateOptions,
+};
 
 pub use names::TargetTable;
 pub(crate) use types::PgTypePlanner;
+pub use writes::change::RowsAtSource;
+use writes::{Expected, Parts, Purpose};
 
 use crate::errors::engine_error;
 use crate::explain::ExplainOptions;
@@ -81,7 +84,11 @@ pub enum StatementKind {
         /// Where.
         target: TargetTable,
         /// Its columns.
-        columns: SchemaRef,
+        columns: Vec<NewColumn>,
+        /// The names of its primary key's columns.
+        primary_key: Vec<String>,
+        /// The names of the columns of each further unique key.
+        unique: Vec<Vec<String>>,
         /// Its first rows.
         input: Option<QueryPlan>,
         /// Leave an existing table as it is.
@@ -97,6 +104,62 @@ pub enum StatementKind {
         columns: Vec<String>,
         /// The rows.
         input: QueryPlan,
+        /// What becomes of a row whose key is there already.
+        on_conflict: Option<OnConflict>,
+    },
+    /// Changes rows where they are.
+    Update {
+        /// Where.
+        target: TargetTable,
+        /// The columns that get the query's values, in order.
+        columns: Vec<String>,
+        /// Columns that get no expression.
+        fixed: Vec<(String, Assigned)>,
+        /// Which rows, and their values.
+        rows: QueryPlan,
+    },
+    /// Deletes rows where they are.
+    Delete {
+        /// Where.
+        target: TargetTable,
+        /// Which rows.
+        rows: QueryPlan,
+    },
+    /// Empties tables.
+    Truncate {
+        /// Which.
+        tables: Vec<TargetTable>,
+        /// How.
+        options: TruncateOptions,
+    },
+    /// Changes a table's definition.
+    AlterTable {
+        /// Which.
+        target: TargetTable,
+        /// The changes, in order.
+        changes: Vec<TableChange>,
+        /// No error where there is no such table.
+        if_exists: bool,
+    },
+    /// Makes a view.
+    CreateView {
+        /// Where.
+        target: TargetTable,
+        /// The names of its columns.
+        names: Vec<String>,
+        /// What it shows.
+        query: QueryPlan,
+        /// Take an existing view's place.
+        or_replace: bool,
+    },
+    /// Drops a view.
+    DropView {
+        /// Which.
+        target: TargetTable,
+        /// No error where there is none.
+        if_exists: bool,
+        /// Drop what depends on it, too.
+        cascade: bool,
     },
     /// Drops a table.
     DropTable {
@@ -104,6 +167,8 @@ pub enum StatementKind {
         target: TargetTable,
         /// No error where there is none.
         if_exists: bool,
+        /// Drop what depends on it, too.
+        cascade: bool,
     },
     /// Makes a schema.
     CreateSchema {
@@ -165,17 +230,30 @@ impl QueryPlan {
         if let Some(plan) = &self.optimized {
             return Ok(plan.clone());
         }
+        self.with_values(parameters)
+            .and_then(|plan| optimized(state, &plan))
+            .map_err(engine_error)
+    }
+
+    /// The plan for one run by the engine's rules alone, over whole tables.
+    pub(crate) fn unpushed(
+        &self,
+        state: &SessionState,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<LogicalPlan> {
+        self.with_values(parameters)
+            .and_then(|plan| state.optimize(&plan))
+            .map_err(engine_error)
+    }
+
+    fn with_values(&self, parameters: Vec<ScalarValue>) -> datafusion::common::Result<LogicalPlan> {
         let values = parameters
             .into_iter()
             .map(|v| ScalarAndMetadata::new(v, None))
             .collect();
-        let plan = self
-            .bound
+        self.bound
             .clone()
             .with_param_values(ParamValues::List(values))
-            .and_then(|plan| optimized(state, &plan))
-            .map_err(engine_error)?;
-        Ok(plan)
     }
 }
 
@@ -215,7 +293,14 @@ impl Planner {
                 StatementKind::Insert { input, .. }
                 | StatementKind::CreateTable {
                     input: Some(input), ..
-                } if !options.analyze => input,
+                }
+                | StatementKind::Update { rows: input, .. }
+                | StatementKind::Delete { rows: input, .. }
+                | StatementKind::CreateView { query: input, .. }
+                    if !options.analyze =>
+                {
+                    input
+                }
                 _ => return Err(Error::unsupported("this statement cannot be explained")),
             };
             let output = Some(options.output_schema());
@@ -232,9 +317,32 @@ impl Planner {
         let mut statement = statement;
         spelling::normalize(&mut statement)?;
         session.virtual_tables.normalize(&mut statement)?;
+        let (parts, mut expected) = writes::take_apart(self, state, session, statement).await?;
+        let (mut statement, purpose) = match parts {
+            Parts::Planned(statement, purpose) => (statement, purpose),
+            Parts::Whole(kind) => {
+                return Ok(BoundStatement {
+                    kind,
+                    parameters: Vec::new(),
+                    output: None,
+                    bound_at: Instant::now(),
+                    local_only: false,
+                });
+            }
+        };
         let native = passthrough::resolve(self, &mut statement).await?;
         let tables = names::resolve(self, session, &statement, native).await?;
-        let plan = plan_statement(self, state, session, &tables, statement, parameter_types)?;
+        // What the client declared goes before what a column makes of a parameter.
+        for (index, declared) in parameter_types.iter().enumerate() {
+            if expected.parameters.len() <= index {
+                expected.parameters.push(None);
+            }
+            if declared.is_some() {
+                expected.parameters[index].clone_from(declared);
+            }
+        }
+        let plan = plan_statement(self, state, session, &tables, statement, &expected)?;
+        let plan = purpose.typed(plan)?;
         let plan = session.virtual_tables.finish(plan)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
         let plan = multisets::count_copies(plan).map_err(engine_error)?;
@@ -249,9 +357,12 @@ impl Planner {
         if !tables.has_virtual {
             plan = text_forms::check(plan).map_err(engine_error)?;
         }
-        let parameters = parameter_fields(&plan, parameter_types)?;
+        let parameters = parameter_fields(&plan, &expected.parameters)?;
         let local_only = tables.has_virtual;
-        let (kind, output) = self.classify(state, session, plan)?;
+        let (kind, output) = match purpose.kind(state, plan)? {
+            Ok(kind) => (kind, None),
+            Err((plan, purpose)) => self.classify(state, session, plan, purpose)?,
+        };
         Ok(BoundStatement {
             kind,
             parameters,
@@ -266,6 +377,7 @@ impl Planner {
         state: &SessionState,
         session: &PlanSession,
         plan: LogicalPlan,
+        purpose: Purpose,
     ) -> Result<(StatementKind, Option<SchemaRef>)> {
         let kind = match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
@@ -290,18 +402,36 @@ impl Planner {
                 } else {
                     Some(QueryPlan::new(state, create.input.as_ref().clone())?)
                 };
+                let (primary_key, unique, mut defaults) = match purpose {
+                    Purpose::Define {
+                        primary_key,
+                        unique,
+                        defaults,
+                    } => (primary_key, unique, defaults),
+                    _ => Default::default(),
+                };
+                defaults.resize(columns.fields().len(), None);
+                // As in PostgreSQL, the columns of a query may be NULL in a table made of it.
+                let nullable = |field: &FieldRef| match input {
+                    Some(_) => Arc::new(field.as_ref().clone().with_nullable(true)),
+                    None => field.clone(),
+                };
+                let columns = columns.fields().iter().zip(defaults);
                 StatementKind::CreateTable {
                     target: self.target(session, &create.name)?,
-                    columns,
+                    columns: columns
+                        .map(|(field, default)| NewColumn {
+                            field: nullable(field),
+                            default,
+                        })
+                        .collect(),
+                    primary_key,
+                    unique,
                     input,
                     if_not_exists: create.if_not_exists,
                     or_replace: create.or_replace,
                 }
             }
-            LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => StatementKind::DropTable {
-                target: self.target(session, &drop.name)?,
-                if_exists: drop.if_exists,
-            },
             LogicalPlan::Ddl(DdlStatement::CreateCatalogSchema(create)) => {
                 let (catalog, schema) = self.schema_target(session, &create.schema_name)?;
                 StatementKind::CreateSchema {
@@ -310,31 +440,6 @@ impl Planner {
                     if_not_exists: create.if_not_exists,
                 }
             }
-            LogicalPlan::Ddl(DdlStatement::DropCatalogSchema(drop)) => {
-                let (catalog, schema) = self.schema_target(session, &drop.name.to_string())?;
-                let (if_exists, cascade) = (drop.if_exists, drop.cascade);
-                StatementKind::DropSchema {
-                    catalog,
-                    schema,
-                    if_exists,
-                    cascade,
-                }
-            }
-            LogicalPlan::Dml(DmlStatement {
-                table_name,
-                op: WriteOp::Insert(_),
-                input,
-                ..
-            }) => StatementKind::Insert {
-                target: self.target(session, &table_name)?,
-                columns: input
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect(),
-                input: QueryPlan::new(state, input.as_ref().clone())?,
-            },
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {
                 return Err(Error::unsupported(format!(
                     "{} is not supported",
@@ -363,7 +468,7 @@ fn plan_statement(
     session: &PlanSession,
     tables: &names::ResolvedTables,
     statement: Statement,
-    parameter_types: &[ParameterType],
+    expected: &Expected,
 ) -> Result<LogicalPlan> {
     let parser = &state.config_options().sql_parser;
     let options = ParserOptions::from(parser);
@@ -374,7 +479,11 @@ fn plan_statement(
         tables,
     };
     let sql = SqlToRel::new_with_options(&provider, options);
-    let mut context = PlannerContext::new().with_prepare_param_data_types(parameter_types.to_vec());
+    let mut context =
+        PlannerContext::new().with_prepare_param_data_types(expected.parameters.clone());
+    if let Some(values) = &expected.values {
+        context.set_table_schema(Some(values.clone()));
+    }
     sql.sql_statement_to_plan_with_context(statement, &mut context)
         .map_err(engine_error)
 }

@@ -34,6 +34,14 @@ enum Found {
 }
 
 impl ResolvedTables {
+    /// For a statement that names no table.
+    pub(super) fn none() -> Self {
+        ResolvedTables {
+            found: HashMap::new(),
+            has_virtual: false,
+        }
+    }
+
     /// The table a reference stands for. Each call gives a source of its own, since each reference keeps
     /// its own notes on what was pushed.
     pub(super) fn source(
@@ -88,7 +96,7 @@ pub(super) async fn resolve(
     }
     let creates = matches!(
         statement,
-        Statement::CreateTable(_) | Statement::Drop { .. } | Statement::CreateView(_)
+        Statement::CreateTable(_) | Statement::CreateView(_)
     );
     let functions = called_functions(statement);
     for reference in references {
@@ -311,6 +319,48 @@ impl Planner {
                 Ok((catalog.name().to_owned(), schema.to_owned()))
             }
         }
+    }
+}
+
+/// The table that a statement writes, which must be there and be a catalog's.
+pub(super) async fn written_table(
+    planner: &Planner,
+    session: &PlanSession,
+    reference: &TableReference,
+) -> Result<(TargetTable, Arc<TableMetadata>)> {
+    match find(planner, session, reference).await? {
+        Found::Table(catalog, metadata, _) => {
+            let target = TargetTable {
+                catalog: catalog.name().to_owned(),
+                schema: metadata.schema.clone(),
+                table: metadata.name.clone(),
+            };
+            Ok((target, metadata))
+        }
+        Found::Virtual(_) => Err(Error::new(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!(
+                "permission denied: \"{}\" is a system catalog",
+                reference.table()
+            ),
+        )),
+    }
+}
+
+/// A name as a reference to a table.
+pub(super) fn table_reference(name: &ObjectName) -> Result<TableReference> {
+    match object_name(name)?.as_slice() {
+        [table] => Ok(TableReference::bare(table.as_str())),
+        [schema, table] => Ok(TableReference::partial(schema.as_str(), table.as_str())),
+        [catalog, schema, table] => Ok(TableReference::full(
+            catalog.as_str(),
+            schema.as_str(),
+            table.as_str(),
+        )),
+        _ => Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            format!("improper qualified name (too many dotted names): {name}"),
+        )),
     }
 }
 

@@ -24,7 +24,7 @@ use sluice_spi::{Error, Result, SqlState};
 
 use crate::types::ColumnType;
 use list::ListDecoder;
-use numeric::NumericReader;
+pub(crate) use numeric::NumericReader;
 pub(crate) use row::RowDecoder;
 
 const AS_TEXT: &str =

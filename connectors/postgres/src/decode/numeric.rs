@@ -35,7 +35,7 @@ enum Parsed<'a> {
 }
 
 impl NumericReader {
-    pub(super) fn new(precision: u8, scale: i8, free: bool) -> NumericReader {
+    pub(crate) fn new(precision: u8, scale: i8, free: bool) -> NumericReader {
         NumericReader {
             scale: scale.into(),
             precision,
@@ -46,7 +46,7 @@ impl NumericReader {
 
     /// The unscaled value, for decimals of up to 38 digits.
     #[inline]
-    pub(super) fn read_i128(&self, raw: &[u8]) -> Result<i128, Fault> {
+    pub(crate) fn read_i128(&self, raw: &[u8]) -> Result<i128, Fault> {
         match self.parse(raw)? {
             Parsed::Zero => Ok(0),
             Parsed::Number {
@@ -69,7 +69,7 @@ impl NumericReader {
 
     /// The unscaled value, for decimals of up to 76 digits.
     #[inline]
-    pub(super) fn read_i256(&self, raw: &[u8]) -> Result<i256, Fault> {
+    pub(crate) fn read_i256(&self, raw: &[u8]) -> Result<i256, Fault> {
         match self.parse(raw)? {
             Parsed::Zero => Ok(i256::ZERO),
             Parsed::Number {

@@ -118,6 +118,18 @@ pub(crate) fn type_of(
         .map(|value| value.column_type)
 }
 
+/// An expression over those columns, for a statement over their table alone; `None` where it cannot be
+/// written.
+pub(crate) fn value(
+    expr: &ScalarExpr,
+    columns: &[RelColumn],
+    types: &[ColumnType],
+) -> Option<String> {
+    let fields = fields_of(columns, types)?;
+    let mut writer = Writer::new(Constants::Inline);
+    writer.value(expr, None, &fields).map(|value| value.sql)
+}
+
 fn fields_of(columns: &[RelColumn], types: &[ColumnType]) -> Option<Vec<Field>> {
     columns
         .iter()

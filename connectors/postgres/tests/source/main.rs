@@ -12,3 +12,4 @@ mod splits;
 mod support;
 mod tls;
 mod types;
+mod writing;

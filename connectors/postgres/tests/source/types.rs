@@ -7,12 +7,16 @@ use sluice_spi::types::pg_type;
 use crate::support::{Server, fails, read_all, rows, table};
 
 /// Column type, its values, and an expression over the column `c` that says what each value is.
-struct Case(&'static str, &'static [&'static str], &'static str);
+pub(crate) struct Case(
+    pub(crate) &'static str,
+    pub(crate) &'static [&'static str],
+    pub(crate) &'static str,
+);
 
 const TEXT: &str = "format('%s', c)";
 
 #[rustfmt::skip]
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case("boolean", &["'t'", "'f'"], "c::text"),
     Case("smallint", &["-32768", "0", "32767"], "c::text"),
     Case("integer", &["-2147483648", "0", "2147483647"], "c::text"),

@@ -82,6 +82,7 @@ impl Target<'_> {
                 .map_err(|e| e.to_string())?;
         }
         // A sink that is dropped here leaves nothing behind.
+        sink.finish().await.map_err(|e| e.to_string())?;
         if commit {
             sink.commit().await.map_err(|e| e.to_string())
         } else {

@@ -1,0 +1,259 @@
+//! One script, run on both sides.
+
+use sluice_tests::{Connection, GatewayOptions, leaks};
+
+use crate::source;
+
+/// What both sides must answer alike, statement by statement.
+const SCRIPT: &[&str] = &[
+    "CREATE TABLE plain (id int PRIMARY KEY, name varchar(5) NOT NULL DEFAULT 'none', price numeric(6,2), ok boolean DEFAULT true, born date, at timestamptz, data bytea)",
+    "INSERT INTO plain VALUES (1, 'one', 1.25, true, '2020-02-29', '2020-02-29 12:00:00+02', '\\x00ff'::bytea)",
+    "INSERT INTO plain (id) VALUES (2)",
+    "INSERT INTO plain (price, id) VALUES (3.999, 3), (NULL, 4)",
+    "INSERT INTO plain (id, name) VALUES (5, DEFAULT)",
+    "INSERT INTO plain (id, name) SELECT g, 'n' || g FROM generate_series(6, 9) AS g",
+    "SELECT id, name, price, ok, born, at AT TIME ZONE 'UTC', data FROM plain ORDER BY id",
+    // What is refused.
+    "INSERT INTO plain (id) VALUES (1)",
+    "INSERT INTO plain (id, name) VALUES (10, 'too long')",
+    "INSERT INTO plain (id, name) VALUES (10, NULL)",
+    "INSERT INTO plain (id, price) VALUES (10, 12345.6)",
+    "INSERT INTO plain (id, gone) VALUES (10, 1)",
+    "INSERT INTO plain (id, id) VALUES (10, 1)",
+    "INSERT INTO plain (id, name) VALUES (10)",
+    "INSERT INTO plain (id) VALUES (10, 'x')",
+    "INSERT INTO gone VALUES (1)",
+    // One bad row of many takes all of them along.
+    "INSERT INTO plain (id) SELECT CASE WHEN g = 5000 THEN 1 ELSE g + 100 END FROM generate_series(1, 10000) AS g",
+    "SELECT count(*) FROM plain",
+    // Conflicts.
+    "INSERT INTO plain (id, name) VALUES (1, 'uno'), (20, 'new') ON CONFLICT (id) DO NOTHING",
+    "INSERT INTO plain (id, name) VALUES (1, 'uno'), (21, 'new') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, ok = false",
+    "INSERT INTO plain (id, name) VALUES (1, 'x') ON CONFLICT DO UPDATE SET name = 'y'",
+    "SELECT id, name, ok FROM plain ORDER BY id",
+    // Changes in place.
+    "UPDATE plain SET name = 'upd', price = 7 WHERE id IN (2, 3) AND price IS NULL",
+    "UPDATE plain SET ok = NULL, name = DEFAULT WHERE name = 'n7'",
+    "UPDATE plain SET id = 1 WHERE id = 2",
+    "UPDATE plain SET name = 'too long' WHERE id = 2",
+    "UPDATE plain SET price = price WHERE id > 100",
+    "UPDATE plain SET gone = 1",
+    "UPDATE plain SET ok = true WHERE false",
+    "DELETE FROM plain WHERE id >= 20",
+    "DELETE FROM plain p WHERE p.born < '1900-01-01'",
+    "SELECT id, name, price, ok FROM plain ORDER BY id",
+    // Definitions.
+    "CREATE TABLE made AS SELECT id, name, price * 2 AS twice FROM plain WHERE id < 5",
+    "CREATE TABLE IF NOT EXISTS made AS SELECT 1 AS x",
+    "CREATE TABLE made (x int)",
+    "SELECT * FROM made ORDER BY id",
+    "ALTER TABLE made ADD COLUMN extra bigint DEFAULT 5, DROP COLUMN twice",
+    "ALTER TABLE made RENAME COLUMN name TO label",
+    "ALTER TABLE made ALTER COLUMN id SET NOT NULL",
+    "INSERT INTO made (id) VALUES (NULL)",
+    "INSERT INTO made VALUES (50, 'fifty')",
+    "SELECT * FROM made ORDER BY id",
+    "ALTER TABLE made DROP COLUMN gone",
+    "ALTER TABLE IF EXISTS gone ADD COLUMN x int",
+    "ALTER TABLE gone ADD COLUMN x int",
+    "CREATE VIEW few AS SELECT label, id FROM made WHERE id <= 2",
+    "SELECT * FROM few ORDER BY id",
+    "CREATE OR REPLACE VIEW few AS SELECT label, id FROM made WHERE id = 1",
+    "SELECT * FROM few",
+    "DROP TABLE made",
+    "DROP VIEW few",
+    "DROP VIEW IF EXISTS few",
+    "ALTER TABLE made RENAME TO again",
+    "TRUNCATE again",
+    "SELECT count(*) FROM again",
+    "CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY, n int, UNIQUE (n))",
+    "INSERT INTO counted (n) VALUES (10), (20)",
+    "INSERT INTO counted (id, n) VALUES (1, 30)",
+    "INSERT INTO counted (n) VALUES (10)",
+    "INSERT INTO counted DEFAULT VALUES",
+    "SELECT n FROM counted ORDER BY n",
+    "TRUNCATE counted RESTART IDENTITY",
+    "INSERT INTO counted (n) VALUES (1)",
+    "SELECT id, n FROM counted",
+    "CREATE SCHEMA side",
+    "CREATE SCHEMA side",
+    "CREATE SCHEMA IF NOT EXISTS side",
+    "CREATE TABLE side.t (a int, b text[])",
+    "INSERT INTO side.t VALUES (1, ARRAY['a', NULL, 'b,\"c']), (2, NULL)",
+    "SELECT * FROM side.t ORDER BY a",
+    "DROP SCHEMA side",
+    "DROP SCHEMA side CASCADE",
+    "DROP TABLE again",
+    "DROP TABLE again",
+    "DROP TABLE IF EXISTS again",
+];
+
+/// A line for what a statement gave.
+fn answer(session: &mut Connection, sql: &str) -> String {
+    match session.query(sql) {
+        Ok(rows) => {
+            let lines = rows.rows.iter().map(|row| {
+                let values = row.iter().map(|v| v.as_deref().unwrap_or("NULL"));
+                format!("\n    {}", values.collect::<Vec<_>>().join(" | "))
+            });
+            format!("{}{}", rows.tag, lines.collect::<String>())
+        }
+        Err(error) => format!("ERROR {}", error.code()),
+    }
+}
+
+#[test]
+fn statements_do_what_they_do_in_postgresql() {
+    let source = source();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
+    let (mut native, mut ours) = (source.connect("native"), gateway.connect("shop"));
+    let mut differences = Vec::new();
+    for sql in SCRIPT {
+        let (expected, found) = (answer(&mut native, sql), answer(&mut ours, sql));
+        if expected != found {
+            let words = match ours.query("SELECT 1") {
+                Ok(_) => String::new(),
+                Err(error) => format!(" (then: {error})"),
+            };
+            differences.push(format!(
+                "{sql}\n  PostgreSQL: {expected}\n  Sluice:     {found}{words}"
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+    leaks::assert_nothing_left(&gateway, &[&source]);
+}
+
+/// Statements that only the source could run as a whole, and cannot say exactly.
+#[test]
+fn what_cannot_run_whole_is_refused_with_the_reason() {
+    let source = source();
+    source
+        .connect("shop")
+        .query("CREATE TABLE t AS SELECT 1 AS id, 'a' AS v; CREATE TABLE u AS SELECT 1 AS id")
+        .expect("the tables can be made");
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .catalog(
+            "closed",
+            format!("{}read_only = true\n", source.catalog("shop")),
+        )
+        .catalog("memory", "connector = \"memory\"\n")
+        .catalog("tpch", "connector = \"tpch\"\n")
+        .start();
+    let mut session = gateway.connect("shop");
+    for (sql, code) in [
+        ("UPDATE t SET v = 'x' FROM u WHERE t.id = u.id", "0A000"),
+        (
+            "UPDATE t SET v = 'x' WHERE id IN (SELECT id FROM u)",
+            "0A000",
+        ),
+        ("DELETE FROM t USING u WHERE t.id = u.id", "0A000"),
+        ("DELETE FROM t WHERE sin(id) > 0", "0A000"),
+        ("INSERT INTO t VALUES (1, 'b') RETURNING id", "0A000"),
+        ("CREATE TABLE x (a int CHECK (a > 0))", "0A000"),
+        ("CREATE TABLE x (a int REFERENCES t)", "0A000"),
+        ("CREATE TEMPORARY TABLE x (a int)", "0A000"),
+        (
+            "CREATE VIEW w AS SELECT t.id FROM t JOIN u ON t.id = u.id",
+            "0A000",
+        ),
+        ("TRUNCATE t, memory.public.t", "0A000"),
+        ("INSERT INTO tpch.tiny.region VALUES (9, 'x', 'y')", "0A000"),
+        ("INSERT INTO closed.public.t VALUES (9, 'x')", "25006"),
+        ("CREATE TABLE closed.public.n (a int)", "25006"),
+        ("CALL closed.system.execute('SELECT 1')", "25006"),
+        ("CALL shop.system.execute('SELECT 1')", "42501"),
+        (
+            "INSERT INTO pg_catalog.pg_class (relname) VALUES ('x')",
+            "42501",
+        ),
+    ] {
+        let error = session.query(sql).expect_err(sql);
+        assert_eq!(error.code(), code, "{sql}: {error}");
+    }
+    assert_eq!(
+        session
+            .query("SELECT count(*) FROM t")
+            .expect("it is there")
+            .single(),
+        "1"
+    );
+    session.query("BEGIN").expect("a block");
+    let error = session
+        .query("INSERT INTO t VALUES (2, 'b')")
+        .expect_err("in a block");
+    assert_eq!(error.code(), "25001");
+    session.query("ROLLBACK").expect("the block ends");
+    session
+        .batch("SET sluice.writes_in_transactions = 'commit'; BEGIN; INSERT INTO t VALUES (2, 'b'); ROLLBACK")
+        .expect("the client asked for it");
+    assert_eq!(
+        session
+            .query("SELECT count(*) FROM t")
+            .expect("it is there")
+            .single(),
+        "2"
+    );
+    leaks::assert_nothing_left(&gateway, &[&source]);
+}
+
+#[test]
+fn rows_of_other_catalogs_and_workers_are_written_once() {
+    let source = source();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .catalog("tpch", "connector = \"tpch\"\n")
+        .workers(2)
+        .start();
+    let mut session = gateway.connect("shop");
+    session
+        .query("SET sluice.distribute_above = 0")
+        .expect("a setting");
+    let made = session
+        .query("CREATE TABLE lineitem AS SELECT * FROM tpch.tiny.lineitem")
+        .expect("the rows are written");
+    let count = session
+        .query("SELECT count(*) FROM tpch.tiny.lineitem")
+        .expect("they can be counted")
+        .single()
+        .to_owned();
+    assert_eq!(made.tag, format!("SELECT {count}"));
+    let sums = |from: &str| {
+        format!(
+            "SELECT count(*), sum(l_orderkey), sum(l_extendedprice), sum(l_discount * l_tax), min(l_shipdate), \
+             max(l_comment) FROM {from}"
+        )
+    };
+    let there = session.query(&sums("lineitem")).expect("they are there");
+    let here = session
+        .query(&sums("tpch.tiny.lineitem"))
+        .expect("they are here");
+    assert_eq!(there.rows, here.rows);
+    let native = source
+        .connect("shop")
+        .query(&sums("lineitem"))
+        .expect("they are there");
+    assert_eq!(native.rows[0][..4], here.rows[0][..4]);
+    // Another session sees the table at once.
+    let again = gateway
+        .connect("shop")
+        .query("SELECT count(*) FROM lineitem");
+    assert_eq!(again.expect("it is there").single(), count);
+    let joined = session
+        .query(
+            "INSERT INTO lineitem SELECT l.* FROM tpch.tiny.lineitem l JOIN tpch.tiny.orders o \
+             ON l_orderkey = o_orderkey WHERE o_orderstatus = 'F'",
+        )
+        .expect("the rows of a join are written");
+    let expected = session
+        .query(
+            "SELECT count(*) FROM tpch.tiny.lineitem l JOIN tpch.tiny.orders o ON l_orderkey = o_orderkey \
+             WHERE o_orderstatus = 'F'",
+        )
+        .expect("they can be counted");
+    assert_eq!(joined.tag, format!("INSERT 0 {}", expected.single()));
+    leaks::assert_nothing_left(&gateway, &[&source]);
+}
