@@ -525,31 +525,28 @@ async fn rows_and_definitions_change_where_they_are() {
     assert!(!definitions.drop_view("public", "few", false).await.unwrap());
 
     let field = |name: &str, data_type: DataType| Arc::new(Field::new(name, data_type, true));
-    let altered = definitions.alter_table(
-        "public",
-        "t",
-        &[
-            TableChange::RenameColumn {
-                from: "v".into(),
-                to: "w".into(),
+    let changes_of_t = [
+        TableChange::RenameColumn {
+            from: "v".into(),
+            to: "w".into(),
+        },
+        TableChange::AddColumn {
+            column: NewColumn {
+                field: field("x", DataType::Int32),
+                default: Some(ColumnDefault::Constant(ScalarValue::Utf8(Some("7".into())))),
             },
-            TableChange::AddColumn {
-                column: NewColumn {
-                    field: field("x", DataType::Int32),
-                    default: Some(ColumnDefault::Constant(ScalarValue::Utf8(Some("7".into())))),
-                },
-                if_not_exists: false,
-            },
-            TableChange::SetType {
-                column: field("n", DataType::Int64),
-            },
-            TableChange::SetNullable {
-                column: "w".into(),
-                nullable: false,
-            },
-            TableChange::RenameTable { to: "u".into() },
-        ],
-    );
+            if_not_exists: false,
+        },
+        TableChange::SetType {
+            column: field("n", DataType::Int64),
+        },
+        TableChange::SetNullable {
+            column: "w".into(),
+            nullable: false,
+        },
+        TableChange::RenameTable { to: "u".into() },
+    ];
+    let altered = definitions.alter_table("public", "t", &changes_of_t);
     assert!(altered.await.unwrap());
     assert_eq!(
         ask(&server, "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || attnotnull::text, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'u'::regclass AND attnum > 0").await,
