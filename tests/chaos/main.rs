@@ -2,6 +2,7 @@
 //! or a quiet pause; afterwards the next query is fine and nothing is left.
 
 mod clients;
+mod connections;
 mod lifecycle;
 mod snapshots;
 mod sources;

@@ -9,6 +9,7 @@ mod errors;
 mod extended;
 mod simple;
 mod startup;
+mod statistics;
 
 use std::sync::OnceLock;
 

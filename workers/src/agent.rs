@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::failure::display_url;
 use crate::rpc::{FromWorker, RpcRuntime, Secret, ToWorker, attend, connect};
-use crate::{RpcConfig, WorkerService};
+use crate::{RpcConfig, WorkerConnections, WorkerService};
 
 /// A heartbeat this often at least; the coordinator gives up after four without.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub struct Agent {
     pub secret: Option<SpiSecret<String>>,
     /// How long draining may take.
     pub drain_grace: Duration,
+    /// The connection budgets of the process.
+    pub connections: Arc<WorkerConnections>,
 }
 
 /// How one connection to the coordinator ended.
@@ -74,6 +76,7 @@ impl Agent {
         rpc: &Arc<RpcRuntime>,
         config: &RpcConfig,
         drain_grace: Duration,
+        connections: &Arc<WorkerConnections>,
     ) -> Self {
         Agent {
             coordinator,
@@ -82,6 +85,7 @@ impl Agent {
             rpc: Arc::clone(rpc),
             secret: config.secret.clone(),
             drain_grace,
+            connections: Arc::clone(connections),
         }
     }
 
@@ -150,7 +154,8 @@ impl Agent {
                 .await
                 .map_err(Ended::Broken)?;
             let (says, saying) = mpsc::channel(MESSAGES_WAITING_MAX);
-            let registration = self.worker.registration(self.url.clone());
+            let mut registration = self.worker.registration(self.url.clone());
+            registration.connections = self.connections.register();
             // The receiver is right here, and the queue is empty.
             let _ = says.try_send(FromWorker::Register(registration));
             let mut hears = attend(channel, ReceiverStream::new(saying))
@@ -178,7 +183,9 @@ impl Agent {
             "joined the fleet"
         );
         joined.cancel();
-        self.be_a_member(says, hears, shutdown).await
+        let ended = self.be_a_member(says, hears, shutdown).await;
+        self.connections.lose_coordinator();
+        ended
     }
 
     async fn be_a_member(
@@ -194,13 +201,18 @@ impl Agent {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut ended_sequence, mut answers) = (0, 0);
         loop {
-            let mut finished = false;
+            let (mut finished, mut report, mut all) = (false, true, false);
             tokio::select! {
                 () = &mut drained => finished = true,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => all = true,
+                () = self.connections.changed() => report = false,
                 () = self.worker.tracker().changed() => sleep(REPORT_SPACING).await,
                 heard = hears.message() => match heard {
                     Ok(Some(ToWorker::Report(question))) => answers = question,
+                    Ok(Some(ToWorker::Connections(orders))) => {
+                        orders.iter().for_each(|order| self.connections.obey(order));
+                        report = false;
+                    }
                     Ok(Some(ToWorker::Drain)) => drain.cancel(),
                     Ok(Some(ToWorker::Refused(error))) => return Ended::Refused(error),
                     Ok(Some(ToWorker::Registered)) => {}
@@ -208,11 +220,25 @@ impl Agent {
                     Err(status) => return self.explain(status),
                 },
             }
-            let (heartbeat, sequence) = self.worker.heartbeat(ended_sequence, answers);
-            if says.send(FromWorker::Heartbeat(heartbeat)).await.is_err() {
-                return Ended::Broken("the connection to the coordinator broke".to_owned());
+            if finished {
+                // What is still open then ends with the process.
+                let _ = timeout(LEAVE_TIMEOUT, self.connections.wind_up()).await;
             }
-            ended_sequence = sequence;
+            let needs = self.connections.needs(all);
+            let mut messages = Vec::with_capacity(2);
+            if !needs.is_empty() {
+                messages.push(FromWorker::Connections(needs));
+            }
+            if report {
+                let (heartbeat, sequence) = self.worker.heartbeat(ended_sequence, answers);
+                ended_sequence = sequence;
+                messages.push(FromWorker::Heartbeat(heartbeat));
+            }
+            for message in messages {
+                if says.send(message).await.is_err() {
+                    return Ended::Broken("the connection to the coordinator broke".to_owned());
+                }
+            }
             if finished {
                 // The coordinator closes its side when it has read this; waiting for that makes sure
                 // that it did, and a coordinator that is gone does not matter any more.

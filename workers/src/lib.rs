@@ -7,6 +7,8 @@
 //! - [`Agent`] is the worker's end of membership: register, heartbeat, drain, leave.
 //! - [`WorkerChannels`] opens the connections that stages stream over, [`RpcServer`] accepts them, and
 //!   [`RpcRuntime`] keeps both answering while queries use every core.
+//! - [`Membership::connections`] and [`WorkerConnections`] keep each catalog's connections within its
+//!   budget, over the fleet.
 //! - [`runtime_env`] gives a process its memory limit and its spill folder.
 //!
 //! Relies on datafusion-distributed for stages, tasks and exchanges, and on tonic for transport.
@@ -15,6 +17,7 @@
 mod agent;
 mod channels;
 mod config;
+mod connections;
 mod failure;
 mod members;
 mod membership;
@@ -31,6 +34,7 @@ mod text;
 pub use agent::Agent;
 pub use channels::WorkerChannels;
 pub use config::{MemoryConfig, RpcConfig, SpillConfig, WorkerConfig};
+pub use connections::{ConnectionReport, WorkerConnections};
 pub use failure::{failed_worker, worker_failed};
 pub use membership::{Membership, WorkerLost};
 pub use memory::{MemoryUsage, memory_usage, runtime_env};

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use sluice_spi::{Error, Result, SqlState};
-use tokio::sync::{broadcast, watch};
+use sluice_spi::{ConnectionBudgets, Error, Result, SqlState};
+use tokio::sync::{Notify, broadcast, watch};
 use url::Url;
 
 use crate::WorkerService;
+use crate::connections::{
+    ConnectionDesk, ConnectionNeeds, ConnectionOrders, ConnectionReport, Identity,
+};
 use crate::failure::{display_url, worker_failed};
 use crate::members::{Commands, Link, Member, Members, describe};
 use crate::report::{TaskReport, WorkerInfo, WorkerState, now_micros};
@@ -44,6 +47,7 @@ pub struct Membership {
     losses: broadcast::Sender<WorkerLost>,
     /// Counts heartbeats and departures, for those who wait for one.
     pulse: watch::Sender<u64>,
+    connections: Arc<ConnectionDesk>,
 }
 
 /// A worker that can be given tasks.
@@ -64,7 +68,22 @@ impl Membership {
             healthy: RwLock::new(Arc::new([])),
             losses: broadcast::Sender::new(LOSSES_BUFFERED),
             pulse: watch::Sender::new(0),
+            connections: ConnectionDesk::new(),
         })
+    }
+
+    /// The connection budgets of the coordinator's own process, which the workers share.
+    pub fn connections(&self) -> Arc<dyn ConnectionBudgets> {
+        self.connections.clone()
+    }
+
+    /// Which process holds how many connections to which source, as last heard.
+    pub fn connection_reports(&self) -> Vec<ConnectionReport> {
+        self.connections.reports()
+    }
+
+    pub(crate) fn connection_desk(&self) -> &Arc<ConnectionDesk> {
+        &self.connections
     }
 
     /// Puts the gateway's own worker in. `url` is where *other* workers reach it.
@@ -270,10 +289,17 @@ impl Membership {
         let mut replaced = Vec::new();
         while let Some(past) = members.live.iter().position(same) {
             replaced.push(members.live[past].info.url.clone());
+            self.connections.lose(members.live[past].seat);
             members.retire(past, WorkerState::Lost, "the worker started again");
         }
         tracing::info!(worker = %id, url = display_url(&url), "a worker joined");
+        let identity = Identity {
+            worker_id: id,
+            started_micros: registration.started_micros,
+        };
+        let held = registration.connections.clone();
         let seat = members.add(describe(registration, false), Link::Stream(commands));
+        let orders = self.connections.join(seat, identity, &held);
         self.publish(&members);
         drop(members);
         for url in replaced {
@@ -282,6 +308,7 @@ impl Membership {
         Ok(Seat {
             membership: Arc::clone(self),
             seat,
+            orders,
         })
     }
 
@@ -320,6 +347,7 @@ impl Membership {
         members.retire(at, state, reason);
         self.publish(&members);
         drop(members);
+        self.connections.lose(seat);
         if state == WorkerState::Lost {
             tracing::warn!(worker, url = display_url(&url), reason, "lost a worker");
             self.announce(url, reason);
@@ -367,12 +395,30 @@ impl Membership {
 pub(crate) struct Seat {
     membership: Arc<Membership>,
     seat: u64,
+    /// Told when there are orders about connections.
+    orders: Arc<Notify>,
 }
 
 impl Seat {
     /// Takes a heartbeat; false if the seat is gone, since the worker came again elsewhere.
     pub(crate) fn heard(&self, heartbeat: Heartbeat) -> bool {
         self.membership.heard(self.seat, heartbeat)
+    }
+
+    /// Takes what the worker wants and gives back of connections.
+    pub(crate) fn hear_connections(&self, needs: Vec<ConnectionNeeds>) {
+        self.membership.connections.hear(self.seat, needs);
+    }
+
+    /// Waits for orders about connections.
+    pub(crate) async fn connection_orders(&self) -> Vec<ConnectionOrders> {
+        loop {
+            let orders = self.membership.connections.take_orders(self.seat);
+            if !orders.is_empty() {
+                return orders;
+            }
+            self.orders.notified().await;
+        }
     }
 
     /// The worker ended its tasks and left.

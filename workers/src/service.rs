@@ -157,6 +157,7 @@ impl WorkerService {
             started_micros: self.started_micros,
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
             memory_limit_bytes: self.memory_usage().limit_bytes,
+            connections: std::collections::BTreeMap::new(),
         }
     }
 

@@ -48,6 +48,11 @@ pub struct PostgresConfig {
     #[serde(default = "default_wait_timeout", deserialize_with = "duration")]
     #[schemars(with = "String")]
     pub wait_timeout: Duration,
+    /// How long a connection may be idle before it is closed (`"5min"`). When another process of the fleet
+    /// waits for one, idle connections are closed at once.
+    #[serde(default = "default_idle_timeout", deserialize_with = "duration")]
+    #[schemars(with = "String")]
+    pub idle_timeout: Duration,
     /// Whether large tables are read in several pieces at once. `"auto"`: tables stored as heaps on servers
     /// since 14, and partitioned tables, by page ranges, when no index serves the query better. `"off"`: each
     /// table by one statement.
@@ -187,6 +192,11 @@ fn default_dynamic_filter_wait() -> Duration {
     Duration::from_secs(10)
 }
 
+/// Opening one costs some milliseconds, keeping one some megabytes at the server.
+fn default_idle_timeout() -> Duration {
+    Duration::from_secs(300)
+}
+
 /// Connections that a catalog may be given: more would be a mistake in the file.
 const MAX_CONNECTIONS_LIMIT: usize = 10_000;
 
@@ -198,6 +208,7 @@ pub(crate) struct Target {
     pub(crate) max_connections: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) wait_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     pub(crate) share_snapshots: bool,
     pub(crate) splits: SplitLimits,
     pub(crate) mapping: TypeMapping,
@@ -304,6 +315,7 @@ impl PostgresConfig {
             max_connections: self.max_connections,
             connect_timeout: self.connect_timeout,
             wait_timeout: self.wait_timeout,
+            idle_timeout: self.idle_timeout,
         })
     }
 }

@@ -41,7 +41,11 @@ impl ConnectorFactory for PostgresFactory {
         let transfer_cost = config.transfer_cost;
         let target = config.target(&context)?;
         let limits = target.splits;
-        let source = Arc::new(Source::new(&context.catalog, target)?);
+        let source = Arc::new(Source::new(
+            &context.catalog,
+            target,
+            context.connections.as_ref(),
+        )?);
         let layouts = Arc::new(Layouts::new(source.clone()));
         Ok(Arc::new(PostgresCatalog {
             splits: TableSplits::new(source.clone(), layouts, limits),
@@ -167,9 +171,5 @@ impl Connector for PostgresCatalog {
             "PostgreSQL {version}, {tables} table{}",
             if tables == 1 { "" } else { "s" }
         ))
-    }
-
-    fn open_connections(&self) -> usize {
-        self.source.open_connections()
     }
 }

@@ -29,19 +29,27 @@ pub(crate) fn connect_error(catalog: &str, error: &tokio_postgres::Error) -> Err
             "Is the server running at the address in the catalog's file?",
         ),
     };
-    let mut out = Error::new(
-        code,
-        format!(
-            "could not connect to the source of catalog \"{catalog}\": {}",
-            words(error)
-        ),
-    )
-    .with_hint(hint)
-    .with_source(catalog);
+    let mut out = Error::new(code, could_not_connect(catalog, &words(error)))
+        .with_hint(hint)
+        .with_source(catalog);
     if let Some(detail) = error.as_db_error().and_then(DbError::detail) {
         out = out.with_detail(detail);
     }
     out
+}
+
+/// No server was met where the catalog says that one is.
+pub(crate) fn unreachable_error(catalog: &str, error: &std::io::Error) -> Error {
+    Error::new(
+        SqlState::CONNECTION_FAILURE,
+        could_not_connect(catalog, &in_style(error.to_string())),
+    )
+    .with_hint("Is the server running at the address in the catalog's file?")
+    .with_source(catalog)
+}
+
+fn could_not_connect(catalog: &str, why: &str) -> String {
+    format!("could not connect to the source of catalog \"{catalog}\": {why}")
 }
 
 /// An error while a statement was prepared or ran.
@@ -92,11 +100,6 @@ pub(crate) fn native_error(catalog: &str, error: &tokio_postgres::Error) -> Erro
     }
 }
 
-/// True where the server has no room for another connection now.
-pub(crate) fn is_full(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code() == "53300")
-}
-
 /// True where the connection is gone, so that a fresh one may do what this one could not.
 pub(crate) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
@@ -124,10 +127,13 @@ fn words(error: &tokio_postgres::Error) -> String {
         cause = inner;
         source = inner.source();
     }
-    let text = cause.to_string();
+    in_style(cause.to_string())
+}
+
+/// "Connection refused (os error 111)" in the style of PostgreSQL's messages.
+fn in_style(text: String) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {
-        // "Connection refused (os error 111)" in the style of PostgreSQL's messages.
         (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
             first.to_lowercase().chain(text.chars().skip(1)).collect()
         }

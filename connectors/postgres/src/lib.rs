@@ -1,23 +1,25 @@
 //! The `postgres` connector: a PostgreSQL database (12 or newer) as a catalog.
 //!
 //! ```text
-//! config ─► pool ─► metadata, statistics, passthrough      names and descriptions
-//!             │
-//!             └──► read ─► scan ─► copy ─► decode           rows
-//! layout ─► splits ─► share, snapshot                       pieces, under one snapshot
-//! pushdown ─► render ─► literal                             SQL
-//! write ─► pool                                             changes
+//! config ─► dial ─► pool ─► metadata, statistics, passthrough   names and descriptions
+//!                     │
+//!                     └──► read ─► scan ─► copy ─► decode        rows
+//! layout ─► splits ─► share, snapshot                            pieces, under one snapshot
+//! pushdown ─► render ─► literal                                  SQL
+//! write ─► pool                                                  changes
 //! ```
 //!
-//! Relies on tokio-postgres for the protocol and deadpool for the pool. Every session is read-only but for
-//! the transactions of [`write`], and no statement outlives the stream that asked for it. Never sends an expression whose
-//! meaning at the source is not the engine's.
+//! Relies on tokio-postgres for the protocol, on deadpool for prepared statements that are kept, and on the
+//! contract for the pool. Every session is read-only but for the transactions of [`write`], and no statement
+//! outlives the stream that asked for it. Never sends an expression whose meaning at the source is not the
+//! engine's.
 
 mod catalog_sql;
 mod config;
 mod connector;
 mod copy;
 mod decode;
+mod dial;
 mod error;
 mod facts;
 mod layout;

@@ -66,11 +66,6 @@ pub trait Connector: Send + Sync {
 
     /// Opens the source and says in a few words what answered (`sluice check --connect`).
     async fn ping(&self) -> Result<String>;
-
-    /// Open connections to the source from this process, for `system.runtime.source_connections`.
-    fn open_connections(&self) -> usize {
-        0
-    }
 }
 
 /// What a connector may know of the process around it.

@@ -150,6 +150,16 @@ impl<D: Dial> ConnectionPool<D> {
         }
     }
 
+    /// What the process holds now.
+    pub fn usage(&self) -> ConnectionUsage {
+        self.shared.usage()
+    }
+
+    /// The error of a wait that took longer than `wait_timeout`.
+    pub fn timed_out(&self) -> Error {
+        self.shared.timed_out()
+    }
+
     /// Closes every idle connection: one of them turned out to be dead, and a restart takes its
     /// neighbours along.
     pub fn forget_idle(&self) {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sluice_catalogs::{Catalog, Catalogs, SYSTEM_CATALOG, SystemConnector};
 use sluice_planner::{Planner, PlannerConfig};
-use sluice_spi::{ConnectionBudgets, Error, LocalConnections, Result, SqlState};
+use sluice_spi::{Error, Result, SqlState};
 use sluice_workers::{
     Membership, RpcOptions, RpcRuntime, RpcServer, WorkerChannels, WorkerOptions, WorkerService,
     advertised_url, runtime_env,
@@ -30,16 +30,23 @@ pub(super) fn run(args: &ProcessArgs) -> std::result::Result<(), Failure> {
     start_log(args.log_format);
     let dir = config::config_dir(args.config.config.as_deref());
     let config = config::load(dir.as_deref(), &args.config.set)?;
-    let connections: Arc<dyn ConnectionBudgets> = LocalConnections::new();
-    let catalogs =
-        connectors::catalogs(dir.as_deref(), &connections).map_err(Failure::Configuration)?;
+    let membership = Membership::new(build_id());
+    let catalogs = connectors::catalogs(dir.as_deref(), &membership.connections())
+        .map_err(Failure::Configuration)?;
     let auth = auth(dir.as_deref(), &config.postgres)?;
     let tls = match &config.postgres.tls {
         Some(tls) => Some(Tls::load(&tls.cert, &tls.key, tls.client_ca.as_deref())?),
         None => None,
     };
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(config, catalogs, auth, tls, args.announce.as_deref()));
+    let served = runtime.block_on(serve(
+        config,
+        membership,
+        catalogs,
+        auth,
+        tls,
+        args.announce.as_deref(),
+    ));
     // What is left (a source that does not answer) must not hold the process.
     runtime.shutdown_background();
     served.map_err(Failure::from)
@@ -101,6 +108,7 @@ fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr> {
 
 async fn serve(
     config: Config,
+    membership: Arc<Membership>,
     mut catalogs: Catalogs,
     (auth, roles): (Auth, Vec<String>),
     tls: Option<Tls>,
@@ -111,7 +119,6 @@ async fn serve(
     let build_id = build_id();
     let runtime_env = runtime_env(&config.memory)?;
     let rpc = RpcRuntime::start()?;
-    let membership = Membership::new(build_id.clone());
     let channels = WorkerChannels::new(&rpc, config.rpc.secret.as_ref())?;
     channels.set_watcher(&membership);
 

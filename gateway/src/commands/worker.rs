@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use sluice_spi::{ConnectionBudgets, Error, LocalConnections, SqlState};
+use sluice_spi::{ConnectionBudgets, Error, SqlState};
 use sluice_workers::{
-    Agent, RpcOptions, RpcRuntime, RpcServer, WorkerChannels, WorkerOptions, WorkerService,
-    advertised_url, runtime_env,
+    Agent, RpcOptions, RpcRuntime, RpcServer, WorkerChannels, WorkerConnections, WorkerOptions,
+    WorkerService, advertised_url, runtime_env,
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -28,11 +28,12 @@ pub(super) fn run(coordinator: Url, args: &ProcessArgs) -> Result<(), Failure> {
     let mut set = vec![WORKER_LISTEN.to_owned()];
     set.extend(args.config.set.iter().cloned());
     let config = config::load(dir.as_deref(), &set)?;
-    let connections: Arc<dyn ConnectionBudgets> = LocalConnections::new();
+    let connections = WorkerConnections::new();
+    let budgets: Arc<dyn ConnectionBudgets> = connections.clone();
     let catalogs =
-        connectors::catalogs(dir.as_deref(), &connections).map_err(Failure::Configuration)?;
+        connectors::catalogs(dir.as_deref(), &budgets).map_err(Failure::Configuration)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(coordinator, config, catalogs, args));
+    let served = runtime.block_on(serve(coordinator, config, catalogs, connections, args));
     runtime.shutdown_background();
     served
 }
@@ -41,6 +42,7 @@ async fn serve(
     coordinator: Url,
     config: Config,
     catalogs: Catalogs,
+    connections: Arc<WorkerConnections>,
     args: &ProcessArgs,
 ) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
@@ -68,7 +70,15 @@ async fn serve(
     let server = RpcServer::start(&rpc, listener, options)?;
     let url = advertised_url(&config.rpc, address)?;
     let grace = config.shutdown.grace_period();
-    let agent = Agent::new(coordinator, url, &worker, &rpc, &config.rpc, grace);
+    let agent = Agent::new(
+        coordinator,
+        url,
+        &worker,
+        &rpc,
+        &config.rpc,
+        grace,
+        &connections,
+    );
     let joined = CancellationToken::new();
     let membership = agent.run(shutdown.clone(), joined.clone());
     tokio::pin!(membership);

@@ -133,7 +133,7 @@ pub fn system_tables(sources: &SystemSources) -> Vec<Arc<dyn SystemTable>> {
         (
             "runtime",
             "source_connections",
-            "Connections that this process holds to each catalog's source.",
+            "Connections of each process to each catalog's source; max_connections holds over all of them.",
             source_connections,
         ),
         ("metadata", "catalogs", "The configured catalogs.", catalogs),
@@ -271,15 +271,16 @@ fn workers(sources: &SystemSources) -> Vec<Column> {
 }
 
 fn source_connections(sources: &SystemSources) -> Vec<Column> {
-    let catalogs = sources.catalogs.get();
-    let list: Vec<_> = catalogs.iter().flat_map(|c| c.iter()).collect();
+    let list = sources.membership.connection_reports();
     vec![
-        text("catalog", list.iter().map(|c| Some(c.name()))),
-        text("connector", list.iter().map(|c| Some(c.connector_name()))),
+        text("catalog", list.iter().map(|c| Some(c.catalog.as_str()))),
+        text("process", list.iter().map(|c| Some(c.process.as_str()))),
+        text("state", list.iter().map(|c| Some(c.state))),
+        bigint("open", list.iter().map(|c| count(c.open as u64))),
+        bigint("in_use", list.iter().map(|c| count(c.in_use as u64))),
         bigint(
-            "open",
-            list.iter()
-                .map(|c| count(c.connector().open_connections() as u64)),
+            "max_connections",
+            list.iter().map(|c| count(c.limit as u64)),
         ),
     ]
 }

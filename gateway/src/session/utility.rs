@@ -184,6 +184,12 @@ pub(super) fn parse(
             None => return Ok(None),
         },
         "reset" => words.reset()?,
+        // About a table, not about the session.
+        "show" if words.peek_is("stats") && words.is_followed_by("for") => {
+            words.at += 2;
+            words.qualified_name()?;
+            return Ok(None);
+        }
         "show" => words.show()?,
         "discard" => Utility::Discard(match words.keyword().as_deref() {
             Some("all") => words.took("ALL"),
@@ -261,6 +267,28 @@ impl Words<'_> {
 
     fn peek_is(&self, word: &str) -> bool {
         self.keyword().is_some_and(|next| next == word)
+    }
+
+    /// True where `word` comes after the next one.
+    fn is_followed_by(&self, word: &str) -> bool {
+        self.tokens.get(self.at + 1).is_some_and(|next| {
+            matches!(&next.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+        })
+    }
+
+    /// The statement's rest is a name of up to three parts.
+    fn qualified_name(&mut self) -> Result<()> {
+        self.name()?;
+        for _ in 0..2 {
+            if self.accept_token(&Token::Period) {
+                self.name()?;
+            }
+        }
+        if self.at == self.tokens.len() {
+            Ok(())
+        } else {
+            Err(self.error())
+        }
     }
 
     fn accept(&mut self, word: &str) -> bool {

@@ -11,6 +11,7 @@ mod passthrough;
 mod provider;
 mod single_rows;
 mod spelling;
+mod statistics;
 mod text_forms;
 mod types;
 mod writes;
@@ -313,6 +314,9 @@ impl Planner {
         }
         if let Statement::Call(function) = &statement {
             return bind_call(function);
+        }
+        if let Some(table) = statistics::shown_table(&statement) {
+            return self.bind_statistics(state, session, &table?).await;
         }
         let mut statement = statement;
         spelling::normalize(&mut statement)?;

@@ -207,6 +207,21 @@ async fn find(
     }
 }
 
+/// A stored table with its statistics.
+pub(super) async fn stored(
+    planner: &Planner,
+    session: &PlanSession,
+    reference: &TableReference,
+) -> Result<(Arc<TableMetadata>, Arc<TableStatistics>)> {
+    match find(planner, session, reference).await? {
+        Found::Table(_, metadata, statistics) => Ok((metadata, statistics)),
+        Found::Virtual(_) => Err(Error::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{reference}\" is not a stored table"),
+        )),
+    }
+}
+
 async fn load(catalog: &Arc<Catalog>, schema: &str, table: &str) -> Result<Option<Found>> {
     let Some(metadata) = catalog.metadata().table(schema, table).await? else {
         return Ok(None);

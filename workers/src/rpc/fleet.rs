@@ -122,7 +122,20 @@ async fn listen(
     if says.send(Ok(ToWorker::Registered)).await.is_err() {
         return;
     }
-    hear(&seat, hears).await;
+    tokio::select! {
+        () = hear(&seat, hears) => {}
+        () = command(&seat, &says) => {}
+    }
+}
+
+/// Passes on the orders about connections, until the worker does not listen any more.
+async fn command(seat: &Seat, says: &mpsc::Sender<Result<ToWorker, Status>>) {
+    loop {
+        let orders = seat.connection_orders().await;
+        if says.send(Ok(ToWorker::Connections(orders))).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Returns when the worker is not a member any more. A dropped seat counts as lost.
@@ -134,6 +147,7 @@ async fn hear(seat: &Seat, mut hears: Streaming<FromWorker>) {
                     return;
                 }
             }
+            Ok(Ok(Some(FromWorker::Connections(needs)))) => seat.hear_connections(needs),
             Ok(Ok(Some(FromWorker::Leave))) => return seat.left(),
             Ok(Ok(Some(FromWorker::Register(_)))) => return seat.lost("it registered twice"),
             Ok(Ok(None) | Err(_)) => return seat.lost("it closed its connection"),

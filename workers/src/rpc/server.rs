@@ -46,7 +46,8 @@ pub struct RpcServer {
     local_addr: SocketAddr,
     shutdown: CancellationToken,
     serving: AbortOnDropHandle<std::result::Result<(), tonic::transport::Error>>,
-    /// Held, so that it ends with the server.
+    /// Held, so that they end with the server.
+    _accounting: Option<AbortOnDropHandle<()>>,
     _sweeping: Option<AbortOnDropHandle<()>>,
 }
 
@@ -69,6 +70,10 @@ impl RpcServer {
         let secret = options.secret.as_ref().map(Secret::new).transpose()?;
         let shutdown = CancellationToken::new();
 
+        let accounting = options.membership.as_ref().map(|membership| {
+            let desk = Arc::clone(membership.connection_desk());
+            AbortOnDropHandle::new(rpc.handle().spawn(desk.run()))
+        });
         let fleet = options.membership.map(|membership| {
             Guarded::new(
                 FleetService::new(membership, shutdown.child_token()),
@@ -97,6 +102,7 @@ impl RpcServer {
             local_addr,
             shutdown,
             serving: AbortOnDropHandle::new(serving),
+            _accounting: accounting,
             _sweeping: sweeping,
         })
     }

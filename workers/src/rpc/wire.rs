@@ -3,6 +3,7 @@
 //! JSON, since the messages are few and small, both ends run the same build, and a build step for
 //! protocol files would cost every fresh clone more than it gives.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use bytes::{Buf, BufMut};
@@ -13,6 +14,7 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use url::Url;
 
+use crate::connections::{ConnectionNeeds, ConnectionOrders};
 use crate::report::{TaskReport, WorkerState};
 
 /// Name of the gRPC service.
@@ -32,6 +34,8 @@ pub(crate) enum FromWorker {
     Register(Registration),
     /// Every second, and whenever a task began or ended.
     Heartbeat(Heartbeat),
+    /// Which connections it wants and gives back, whenever that changes.
+    Connections(Vec<ConnectionNeeds>),
     /// The last one after draining.
     Leave,
 }
@@ -46,6 +50,8 @@ pub(crate) struct Registration {
     pub(crate) started_micros: i64,
     pub(crate) cores: u64,
     pub(crate) memory_limit_bytes: u64,
+    /// Connections that it holds already, by catalog: it was a member before.
+    pub(crate) connections: BTreeMap<String, usize>,
 }
 
 /// How a worker is.
@@ -70,6 +76,8 @@ pub(crate) enum ToWorker {
     Refused(Error),
     /// Send a heartbeat now that answers this number.
     Report(u64),
+    /// Which connections it may open, and should close.
+    Connections(Vec<ConnectionOrders>),
     /// Take no new tasks, end those that run, leave.
     Drain,
 }

@@ -15,7 +15,8 @@ use parquet::arrow::ArrowWriter;
 use sluice_spi::{Result, Secret};
 use sluice_workers::{
     Agent, Membership, MemoryConfig, RpcConfig, RpcOptions, RpcRuntime, RpcServer, WorkerChannels,
-    WorkerInfo, WorkerOptions, WorkerService, advertised_url, bind, query_headers, runtime_env,
+    WorkerConnections, WorkerInfo, WorkerOptions, WorkerService, advertised_url, bind,
+    query_headers, runtime_env,
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -161,6 +162,7 @@ impl WorkerNode {
             &rpc,
             &config,
             grace,
+            &WorkerConnections::new(),
         );
         let agent = tokio::spawn(agent.run(shutdown.clone(), CancellationToken::new()));
         WorkerNode {

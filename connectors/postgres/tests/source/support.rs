@@ -193,6 +193,37 @@ impl Server {
     }
 }
 
+impl Server {
+    /// How many sessions the connector has.
+    pub(crate) async fn sessions(&self, client: &tokio_postgres::Client) -> i64 {
+        client
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sluice'",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get(0)
+    }
+
+    /// Waits until the connector has just this many sessions.
+    pub(crate) async fn wait_for_sessions(&self, wanted: i64) {
+        let client = self.client().await;
+        let start = Instant::now();
+        loop {
+            let found = self.sessions(&client).await;
+            if found == wanted {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{found} sessions, not {wanted}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self
