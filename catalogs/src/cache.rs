@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use sluice_spi::{Connector, Result, TableMetadata, TableStatistics, TableSummary};
 use tokio::sync::OnceCell;
@@ -17,6 +18,10 @@ use tokio::sync::OnceCell;
 /// How long an answer is believed. A statement that plans against an older one meets the source's own
 /// error, which flushes.
 pub const METADATA_TTL: Duration = Duration::from_secs(60);
+
+/// How long statistics are believed that the engine collected itself: the source does not change them, but
+/// the data does.
+const COLLECTED_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Entries kept per kind; the oldest go first. Bounds memory against schemas without end.
 const CACHE_ENTRIES: usize = 20_000;
@@ -46,30 +51,33 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
     {
         let cell = {
             let mut entries = self.entries.lock();
-            let now = Instant::now();
             match entries.get(&key) {
-                Some(entry) if now.duration_since(entry.made) < self.ttl => entry.cell.clone(),
+                Some(entry) if entry.made.elapsed() < self.ttl => entry.cell.clone(),
                 _ => {
-                    if entries.len() >= CACHE_ENTRIES {
-                        let ttl = self.ttl;
-                        entries.retain(|_, e| now.duration_since(e.made) < ttl);
-                        if entries.len() >= CACHE_ENTRIES {
-                            entries.clear();
-                        }
-                    }
                     let cell = Arc::new(OnceCell::new());
-                    entries.insert(
-                        key,
-                        Entry {
-                            made: now,
-                            cell: cell.clone(),
-                        },
-                    );
+                    self.insert(&mut entries, key, cell.clone());
                     cell
                 }
             }
         };
         cell.get_or_try_init(load).await.cloned()
+    }
+
+    fn insert(&self, entries: &mut HashMap<K, Entry<V>>, key: K, cell: Arc<OnceCell<V>>) {
+        let made = Instant::now();
+        if entries.len() >= CACHE_ENTRIES {
+            entries.retain(|_, e| made.duration_since(e.made) < self.ttl);
+            if entries.len() >= CACHE_ENTRIES {
+                entries.clear();
+            }
+        }
+        entries.insert(key, Entry { made, cell });
+    }
+
+    /// Keeps an answer that nobody asked the source for.
+    fn put(&self, key: K, value: V) {
+        let cell = Arc::new(OnceCell::new_with(Some(value)));
+        self.insert(&mut self.entries.lock(), key, cell);
     }
 
     /// What is there already, without asking.
@@ -93,6 +101,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
 /// A schema and a table name.
 type TableKey = (String, String);
 
+fn table_key(table: &TableMetadata) -> TableKey {
+    (table.schema.clone(), table.name.clone())
+}
+
 /// The cache of one catalog.
 pub struct MetadataCache {
     connector: Arc<dyn Connector>,
@@ -101,6 +113,8 @@ pub struct MetadataCache {
     described: Answers<String, Arc<Vec<Arc<TableMetadata>>>>,
     tables: Answers<TableKey, Option<Arc<TableMetadata>>>,
     statistics: Answers<TableKey, Arc<TableStatistics>>,
+    /// By the engine's own reading, with the columns that the table had then.
+    collected: Answers<TableKey, (SchemaRef, Arc<TableStatistics>)>,
 }
 
 impl MetadataCache {
@@ -113,6 +127,7 @@ impl MetadataCache {
             described: Answers::new(ttl),
             tables: Answers::new(ttl),
             statistics: Answers::new(ttl),
+            collected: Answers::new(COLLECTED_TTL),
         }
     }
 
@@ -160,7 +175,12 @@ impl MetadataCache {
 
     /// A table's statistics. A source that cannot give them makes a worse plan, not an error.
     pub async fn statistics(&self, table: &TableMetadata) -> Arc<TableStatistics> {
-        let key = (table.schema.clone(), table.name.clone());
+        let key = table_key(table);
+        if let Some((columns, collected)) = self.collected.peek(&key)
+            && columns == table.arrow_schema()
+        {
+            return collected;
+        }
         let load = || async {
             self.connector
                 .metadata()
@@ -177,12 +197,25 @@ impl MetadataCache {
         }
     }
 
+    /// The source has newer statistics of a table.
+    pub fn forget_statistics(&self, table: &TableMetadata) {
+        let key = table_key(table);
+        self.collected.remove(&key);
+        self.statistics.remove(&key);
+    }
+
+    /// Keeps what the engine found by reading a table. It outlives a flush: no source can give it again.
+    pub fn keep_statistics(&self, table: &TableMetadata, collected: TableStatistics) {
+        let known = (table.arrow_schema(), Arc::new(collected));
+        self.collected.put(table_key(table), known);
+    }
+
     /// The described tables of a schema where they are cached; never asks the source.
     pub fn peek_described(&self, schema: &str) -> Option<Arc<Vec<Arc<TableMetadata>>>> {
         self.described.peek(&schema.to_owned())
     }
 
-    /// Forgets everything, and has the connector forget.
+    /// Forgets every answer of the source, and has the connector forget.
     pub fn flush(&self) {
         self.connector.forget();
         self.schemas.clear();

@@ -12,7 +12,9 @@ mod rules;
 mod semantics;
 mod session;
 
-pub use bind::{BoundStatement, CallArgument, QueryPlan, RowsAtSource, StatementKind, TargetTable};
+pub use bind::{
+    AnalyzedTable, BoundStatement, CallArgument, QueryPlan, RowsAtSource, StatementKind, TargetTable,
+};
 pub use errors::engine_error;
 pub use physical::{PhysicalStatement, Placement};
 pub use reads::CatalogReads;

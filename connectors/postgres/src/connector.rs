@@ -54,6 +54,7 @@ impl ConnectorFactory for PostgresFactory {
             },
             metadata: CatalogMetadata {
                 source: source.clone(),
+                read_only: config.read_only,
             },
             reader: TableReader {
                 source: source.clone(),

@@ -21,6 +21,8 @@ use crate::types::{ColumnType, TypeMapping};
 /// The catalog's names and descriptions.
 pub(crate) struct CatalogMetadata {
     pub(crate) source: Arc<Source>,
+    /// The catalog's file refuses what changes anything there, statistics included.
+    pub(crate) read_only: bool,
 }
 
 impl CatalogMetadata {
@@ -95,6 +97,13 @@ impl Metadata for CatalogMetadata {
 
     async fn statistics(&self, table: &TableMetadata) -> Result<TableStatistics> {
         statistics::of(&self.source, table).await
+    }
+
+    async fn analyze(&self, table: &TableMetadata) -> Result<bool> {
+        if self.read_only {
+            return Ok(false);
+        }
+        statistics::analyze(&self.source, table).await
     }
 
     async fn describe_schema(&self, schema: &str) -> Result<Vec<Arc<TableMetadata>>> {

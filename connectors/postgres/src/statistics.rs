@@ -9,7 +9,10 @@ use sluice_spi::{
     ColumnStatistics, Estimate, Relation, Result, ScalarValue, TableMetadata, TableStatistics,
 };
 
+use tokio_postgres::types::ToSql;
+
 use crate::facts::Facts;
+use crate::literal::quote_identifier;
 use crate::metadata::ask;
 use crate::pool::Source;
 use crate::source_plan;
@@ -36,6 +39,17 @@ FROM family JOIN pg_catalog.pg_class c ON c.oid = family.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
 WHERE family.top OR NOT s.inherited";
+
+/// Whether the server would analyze table $2 of schema $1 for this role; it only warns where it would not. A
+/// standby cannot, a view has no rows, and whether a foreign table has statistics is its wrapper's affair.
+const MAY_ANALYZE: &str = "\
+SELECT c.relkind IN ('r', 'p', 'm') AND NOT pg_catalog.pg_is_in_recovery()
+       AND (pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role(d.datdba, 'USAGE')
+            OR CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 170000
+                    THEN pg_catalog.has_table_privilege(c.oid, 'MAINTAIN') ELSE false END)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+WHERE n.nspname = $1::text AND c.relname = $2::text";
 
 /// What `pg_stats` says of one column of one relation.
 struct Known {
@@ -120,6 +134,31 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
         bytes: Estimate::About((rows * width) as u64),
         columns,
     })
+}
+
+/// Has the server analyze a table, where it may. A read-only session may ask for it: no row changes.
+pub(crate) async fn analyze(source: &Source, table: &TableMetadata) -> Result<bool> {
+    let (Some(schema), Some(name)) = (
+        quote_identifier(&table.schema),
+        quote_identifier(&table.name),
+    ) else {
+        return Ok(false);
+    };
+    let statement = format!("ANALYZE {schema}.{name}");
+    let statement = statement.as_str();
+    ask(source, |client| async move {
+        let may = client.prepare_cached(MAY_ANALYZE).await?;
+        let names: &[&(dyn ToSql + Sync)] = &[&table.schema, &table.name];
+        let may = match client.query_opt(&may, names).await? {
+            Some(row) => row.try_get(0)?,
+            None => false,
+        };
+        if may {
+            client.batch_execute(statement).await?;
+        }
+        Ok(may)
+    })
+    .await
 }
 
 /// What is known of a column in a table of `rows` rows: of the whole family at once where the server has

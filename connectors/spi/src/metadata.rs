@@ -22,6 +22,12 @@ pub trait Metadata: Send + Sync {
     /// Statistics of a table as the source knows them; unknown where it does not.
     async fn statistics(&self, table: &TableMetadata) -> Result<TableStatistics>;
 
+    /// Has the source bring its own statistics of a table up to date. False where it keeps none of this
+    /// kind of table, or does not let us: then the engine reads the table for its own.
+    async fn analyze(&self, _table: &TableMetadata) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Every table of `schema` with its columns, for catalog queries over many tables. The default asks
     /// table by table; a source with a bulk query overrides it.
     async fn describe_schema(&self, schema: &str) -> Result<Vec<Arc<TableMetadata>>> {

@@ -6,10 +6,12 @@
 //! | `stream` | the rows, and what can end them |
 //! | `snapshots` | one view of each source for a whole query |
 //! | `write` | everything that changes a catalog |
+//! | `analyze` | ANALYZE |
 //! | `procedures` | CALL |
 //! | `introspection` | what `pg_catalog` shows of a session |
 //! | `system_tables` | the `system` catalog |
 
+mod analyze;
 mod introspection;
 mod procedures;
 mod queries;
@@ -211,6 +213,11 @@ impl Coordinator {
             StatementKind::Explain(options, query) => {
                 self.run_explain(session, &plan_session, bound, options, query, run)
                     .await
+            }
+            StatementKind::Analyze(table) => {
+                self.analyze(session, &plan_session, bound, table, run)
+                    .await?;
+                Ok(Execution::Done("ANALYZE".to_owned()))
             }
             StatementKind::Call { name, arguments } => {
                 let done = self.call(session, name, arguments, &run.cancel).await;

@@ -138,12 +138,6 @@ impl Running {
             membership,
             ..
         } = self;
-        let timeout = async {
-            match patience {
-                Some(left) => tokio::time::sleep(*left).await,
-                None => std::future::pending().await,
-            }
-        };
         let lost = async {
             match lost {
                 Some(lost) => lost.await,
@@ -160,10 +154,7 @@ impl Running {
                 }
                 error
             })),
-            () = timeout => Some(Err(Error::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to statement timeout",
-            ))),
+            () = patience_ends(*patience) => Some(Err(timed_out())),
             worker = lost => Some(Err(worker.into())),
         }
     }
@@ -183,4 +174,20 @@ pub(super) fn cancelled() -> Error {
         SqlState::QUERY_CANCELED,
         "canceling statement due to user request",
     )
+}
+
+/// PostgreSQL's words for the end of `statement_timeout`.
+pub(super) fn timed_out() -> Error {
+    Error::new(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to statement timeout",
+    )
+}
+
+/// Waits for that end; for ever where there is none.
+pub(super) async fn patience_ends(patience: Option<Duration>) {
+    match patience {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
+    }
 }

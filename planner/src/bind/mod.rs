@@ -3,6 +3,7 @@
 //! Tables are looked up first, all at once and without blocking ([`names`]); then the engine's own SQL
 //! planner runs over what was found ([`provider`]). No source is asked while the plan is made.
 
+mod analyze;
 mod keys;
 mod membership;
 mod multisets;
@@ -34,6 +35,7 @@ use sluice_spi::{
     Assigned, Error, NewColumn, OnConflict, Result, SqlState, TableChange, TruncateOptions,
 };
 
+pub use analyze::AnalyzedTable;
 pub use names::TargetTable;
 pub(crate) use types::PgTypePlanner;
 pub use writes::change::RowsAtSource;
@@ -191,6 +193,8 @@ pub enum StatementKind {
         /// Drop its tables too.
         cascade: bool,
     },
+    /// Brings the statistics of a table up to date.
+    Analyze(AnalyzedTable),
     /// `CALL name(arguments)`.
     Call {
         /// The procedure's name, as many parts as were written, lower case.
@@ -314,6 +318,9 @@ impl Planner {
         }
         if let Statement::Call(function) = &statement {
             return bind_call(function);
+        }
+        if let Statement::Analyze(asked) = &statement {
+            return self.bind_analyze(state, session, asked).await;
         }
         if let Some(table) = statistics::shown_table(&statement) {
             return self.bind_statistics(state, session, &table?).await;

@@ -212,9 +212,9 @@ pub(super) async fn stored(
     planner: &Planner,
     session: &PlanSession,
     reference: &TableReference,
-) -> Result<(Arc<TableMetadata>, Arc<TableStatistics>)> {
+) -> Result<(Arc<Catalog>, Arc<TableMetadata>, Arc<TableStatistics>)> {
     match find(planner, session, reference).await? {
-        Found::Table(_, metadata, statistics) => Ok((metadata, statistics)),
+        Found::Table(catalog, metadata, statistics) => Ok((catalog, metadata, statistics)),
         Found::Virtual(_) => Err(Error::new(
             SqlState::WRONG_OBJECT_TYPE,
             format!("\"{reference}\" is not a stored table"),

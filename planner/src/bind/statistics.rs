@@ -71,7 +71,7 @@ impl Planner {
         session: &PlanSession,
         table: &TableReference,
     ) -> Result<BoundStatement> {
-        let (metadata, statistics) = names::stored(self, session, table).await?;
+        let (_, metadata, statistics) = names::stored(self, session, table).await?;
         let plan = rows(&metadata, &statistics).map_err(engine_error)?;
         let output = Arc::new(plan.schema().as_arrow().clone());
         Ok(BoundStatement {
