@@ -130,6 +130,7 @@ fn judge(
     let is_value = |error: &ServerError| error.code().starts_with("22");
     match (want, have) {
         (Ok(want), Ok(have)) => {
+            let (want, have) = (&without_minus_zero(want), &without_minus_zero(have));
             match compare::rows(want, have, order).and_then(|()| compare::columns(want, have)) {
                 Ok(()) => Verdict::Same,
                 Err(problem) => Verdict::Different(problem),
@@ -152,6 +153,17 @@ fn judge(
             Verdict::Different(format!("PostgreSQL says {want}\nSluice says {have}"))
         }
     }
+}
+
+/// SQL leaves open which of two equal zeros a group shows.
+fn without_minus_zero(rows: &Rows) -> Rows {
+    let mut rows = rows.clone();
+    for cell in rows.rows.iter_mut().flatten() {
+        if cell.as_deref() == Some("-0") {
+            *cell = Some("0".to_owned());
+        }
+    }
+    rows
 }
 
 struct Fuzzer {
