@@ -26,15 +26,20 @@ const STATEMENTS_PER_CONNECTION: usize = 256;
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One catalog's server.
+///
+/// Connections wait for each other: one that keeps a snapshot waits for its readers, and one that writes
+/// rows waits for those that read them. Readers must never wait for either, so that one connection at
+/// least is never given to those (but for catalogs of one or two).
 pub(crate) struct Source {
     catalog: Arc<str>,
     pool: ConnectionPool<Dialer>,
     max_connections: usize,
     wait_timeout: Duration,
-    /// Connections that keep a snapshot for others. They wait for readers, so that readers must never wait
-    /// for them: half of the connections at most. Only the coordinator's process opens snapshots, so that
-    /// this holds over the fleet.
+    /// Connections that keep a snapshot for others: half of all at most. Only the coordinator's process opens
+    /// snapshots, so that this holds over the fleet.
     exporters: Arc<Semaphore>,
+    /// Connections that write.
+    writers: Arc<Semaphore>,
     mapping: TypeMapping,
     /// Statements of a query may share a snapshot.
     snapshots: AtomicBool,
@@ -66,6 +71,9 @@ impl Source {
             wait_timeout: target.wait_timeout,
             mapping: target.mapping,
             exporters: Arc::new(Semaphore::new(target.max_connections / 2)),
+            writers: Arc::new(Semaphore::new(
+                target.max_connections.div_ceil(2).saturating_sub(1).max(1),
+            )),
             snapshots: AtomicBool::new(target.share_snapshots && target.max_connections > 1),
         })
     }
@@ -95,10 +103,19 @@ impl Source {
 
     /// The right to keep a connection for a snapshot.
     pub(crate) async fn exporter(&self) -> Result<OwnedSemaphorePermit> {
-        let permit = self.exporters.clone().acquire_owned();
+        self.permit(&self.exporters).await
+    }
+
+    /// The right to write on a connection.
+    pub(crate) async fn writer(&self) -> Result<OwnedSemaphorePermit> {
+        self.permit(&self.writers).await
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+        let permit = of.clone().acquire_owned();
         match tokio::time::timeout(self.wait_timeout, permit).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(Error::internal("the snapshots of a catalog were closed")),
+            Ok(Err(_)) => Err(Error::internal("the connections of a catalog were closed")),
             Err(_) => Err(self.pool.timed_out()),
         }
     }

@@ -38,11 +38,10 @@ pub(super) async fn run(
         cancel: run.cancel.clone(),
         deadline: statement_timeout(session).map(|timeout| run.began + timeout),
     };
-    let entry = run.guard.entry().clone();
+    let end = run.clone();
     let outcome = statement.run(run).await;
-    if let Err(error) = &outcome {
-        tracing::debug!(query = %entry.id, %error, "writing statement failed");
-    }
+    // Also where the rows came to their end, and what was to be done with them failed.
+    end.end(&outcome);
     outcome
 }
 
@@ -76,11 +75,7 @@ impl Statement<'_> {
                     .await?;
                 Ok(format!("INSERT 0 {rows}"))
             }
-            _ => {
-                let done = self.run_at_source(&run).await;
-                run.end(&done);
-                done
-            }
+            _ => self.run_at_source(&run).await,
         }
     }
 
@@ -247,10 +242,7 @@ impl Statement<'_> {
             };
             match found {
                 Ok(false) => {}
-                found => {
-                    run.end(&found);
-                    return found.map(|_| tag.to_owned());
-                }
+                found => return found.map(|_| tag.to_owned()),
             }
         }
         let write = WriteTarget::Create(NewTable {
@@ -388,8 +380,7 @@ impl Statement<'_> {
             WriteTarget::Insert(insert) => !insert.columns.is_empty(),
             WriteTarget::Create(_) => true,
         };
-        let opened = self.open(what, catalog, target).await;
-        let (catalog, mut sink) = opened.inspect_err(|error| run.guard.fail(error))?;
+        let (catalog, mut sink) = self.open(what, catalog, target).await?;
         if let Some(input) = input {
             let (mut running, _) = self
                 .coordinator
@@ -404,13 +395,10 @@ impl Statement<'_> {
                         .project(&[])
                         .map_err(|error| Error::internal(error.to_string()))?,
                 };
-                let written = self.within(sink.write(batch)).await;
-                written.inspect_err(|error| running.guard().fail(error))?;
+                self.within(sink.write(batch)).await?;
             }
             // The sources that were read are free again before the target's locks are taken.
             drop(running);
-        } else {
-            run.guard.finish();
         }
         self.within(sink.finish()).await?;
         let rows = sink.commit().await;

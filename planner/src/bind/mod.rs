@@ -353,9 +353,9 @@ impl Planner {
             }
         }
         let plan = plan_statement(self, state, session, &tables, statement, &expected)?;
-        let plan = purpose.typed(plan)?;
         let plan = session.virtual_tables.finish(plan)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
+        let plan = purpose.typed(plan, session)?;
         let plan = multisets::count_copies(plan).map_err(engine_error)?;
         let plan = membership::keep_unknown(plan).map_err(engine_error)?;
         let plan = keys::forget(plan).map_err(engine_error)?;

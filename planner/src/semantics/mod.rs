@@ -3,10 +3,11 @@
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
 //! what PostgreSQL means ([`operators`], [`casts`], [`branches`], [`functions`]); [`aggregates`] acts while the plan is
-//! being made, since an average becomes two aggregates. Relies on `catalogs::functions::arithmetic` for the functions,
+//! being made, since an average becomes two aggregates; [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the functions,
 //! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
 
 mod aggregates;
+mod assignment;
 mod branches;
 mod casts;
 mod functions;
@@ -35,19 +36,12 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::prelude::Column;
 
 pub(crate) use aggregates::PgExprPlanner;
+pub(crate) use assignment::{assign, bound_type};
 pub(crate) use operators::compared;
 
 /// Gives a bound plan PostgreSQL's meaning.
 pub(crate) fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
-    // What a DML statement writes has the target's types already: they must come out as they were.
-    if let LogicalPlan::Dml(mut dml) = plan {
-        let before = Arc::clone(dml.input.schema());
-        let input = Pass::over(dml.input.as_ref(), true)?.run(dml.input.as_ref().clone())?;
-        dml.input = Arc::new(with_types_of(input, &before)?);
-        return Ok(LogicalPlan::Dml(dml));
-    }
-    let pass = Pass::over(&plan, false)?;
-    pass.run(plan)
+    Pass::over(&plan)?.run(plan)
 }
 
 /// One run over one plan.
@@ -59,7 +53,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn over(plan: &LogicalPlan, writes: bool) -> Result<Self> {
+    fn over(plan: &LogicalPlan) -> Result<Self> {
         let mut recursive = false;
         plan.apply_with_subqueries(|node| {
             recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
@@ -71,7 +65,7 @@ impl Pass {
         })?;
         // The working table of a recursive query was typed when it was bound.
         Ok(Pass {
-            narrow: !recursive && !writes,
+            narrow: !recursive,
             changed: Cell::new(false),
         })
     }
@@ -226,6 +220,7 @@ impl Pass {
 
     /// `VALUES (1), (2)` has a column of type integer.
     fn values(&self, values: Values) -> Result<Transformed<LogicalPlan>> {
+        let values = self.cells(values)?;
         let fits = |at: usize| {
             values.values.iter().all(|row| match row.get(at) {
                 Some(Expr::Literal(ScalarValue::Int64(Some(v)), _)) => i32::try_from(*v).is_ok(),
@@ -278,6 +273,42 @@ impl Pass {
         })))
     }
 
+    /// The cells of VALUES have the types of their columns, by the engine's own casts: they are made again.
+    fn cells(&self, mut values: Values) -> Result<Values> {
+        let none = DFSchema::empty();
+        let columns = Arc::clone(&values.schema);
+        for row in &mut values.values {
+            for (cell, column) in row.iter_mut().zip(columns.fields()) {
+                if matches!(cell, Expr::Literal(..)) {
+                    continue;
+                }
+                let given = match std::mem::take(cell) {
+                    // Its own, which the column asked for; a cast with a tag is the user's.
+                    Expr::Cast(cast)
+                        if cast.field.data_type() == column.data_type()
+                            && cast.field.metadata().is_empty()
+                            && !is_untyped_parameter(&cast.expr) =>
+                    {
+                        *cast.expr
+                    }
+                    other => other,
+                };
+                let given = given.transform_up(|e| self.expr(e, &none))?.data;
+                *cell = match types::field_of(&given, &none) {
+                    Some(found) if found.data_type() != column.data_type() => {
+                        assignment::assigned(given, column, &none)?
+                    }
+                    // A parameter gets its type from its column.
+                    None if !matches!(given, Expr::Placeholder(_)) => {
+                        types::cast_to(given, column.data_type().clone())
+                    }
+                    _ => given,
+                };
+            }
+        }
+        Ok(values)
+    }
+
     /// The inputs of a union get one type here rather than later, so that the types a client is told are
     /// the types it gets.
     fn union(&self, union: Union) -> Result<Transformed<LogicalPlan>> {
@@ -304,6 +335,10 @@ fn as_keys<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema)
         *expr = key.data;
     }
     Ok(moved)
+}
+
+fn is_untyped_parameter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Placeholder(parameter) if parameter.field.is_none())
 }
 
 /// The inputs of a union with one type for each column of numbers that are not all of one: the engine
@@ -352,37 +387,4 @@ fn with_common_numbers(inputs: Vec<Arc<LogicalPlan>>) -> Result<Vec<Arc<LogicalP
                 .map(Arc::new)
         })
         .collect()
-}
-
-/// The plan with casts where its types are not those of `schema`.
-fn with_types_of(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
-    let same = plan
-        .schema()
-        .fields()
-        .iter()
-        .zip(schema.fields())
-        .fold(true, |all, (now, before)| {
-            all && now.data_type() == before.data_type()
-        });
-    if same {
-        return Ok(plan);
-    }
-    let columns = plan
-        .schema()
-        .iter()
-        .zip(schema.fields())
-        .map(|((qualifier, field), before)| {
-            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-            if field.data_type() == before.data_type() {
-                return Ok(column);
-            }
-            let cast = datafusion::logical_expr::Cast::new_from_field(
-                Box::new(column),
-                Arc::clone(before),
-            );
-            let cast = casts::cast(cast, plan.schema())?.data;
-            Ok(cast.alias_qualified(qualifier.cloned(), field.name()))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    LogicalPlanBuilder::from(plan).project(columns)?.build()
 }

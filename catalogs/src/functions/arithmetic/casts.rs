@@ -309,10 +309,16 @@ fn to_numeric(from: &ArrayRef, to: &DataType, free_scale: bool) -> Result<ArrayR
             let limit = power_of_ten(i32::from(precision)).unwrap_or(i256::MAX);
             let values = (0..decimals.len()).map(|row| match column.get(row) {
                 None => Ok(None),
-                Some(value) => rescale(value, column.scale(), i32::from(scale))
-                    .filter(|v| magnitude(*v) < limit)
-                    .map(Some)
-                    .ok_or_else(|| input::field_overflow(precision, scale).into()),
+                Some(value) => {
+                    let (from, to) = (column.scale(), i32::from(scale));
+                    let scaled = rescale(value, from, to)
+                        .filter(|v| magnitude(*v) < limit)
+                        .ok_or_else(|| input::field_overflow(precision, scale))?;
+                    if free_scale && from > to && rescale(scaled, to, from) != Some(value) {
+                        return Err(input::too_many_digits("", scale).into());
+                    }
+                    Ok(Some(scaled))
+                }
             });
             build(values, to)
         }

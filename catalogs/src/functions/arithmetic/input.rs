@@ -111,6 +111,16 @@ pub(super) fn field_overflow(precision: u8, scale: i8) -> Error {
     ))
 }
 
+/// The error of a value that a numeric without typmod cannot hold here. `value` is empty, or the value in
+/// quotes after a blank.
+pub(super) fn too_many_digits(value: &str, scale: impl std::fmt::Display) -> Error {
+    Error::new(
+        SqlState::NUMERIC_OUT_OF_RANGE,
+        format!("numeric{value} has more than {scale} digits after the point"),
+    )
+    .with_hint("Cast it to numeric(precision, scale).")
+}
+
 /// `boolin`: any unambiguous beginning of the six words, or a digit.
 fn boolean(text: &str) -> Result<bool> {
     let word = text.trim().to_lowercase();
@@ -205,11 +215,7 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
         .filter(|v| magnitude(*v) < limit)
         .ok_or_else(overflow)?;
     if free_scale && own_scale > scale && rescale(scaled, scale, own_scale) != Some(value) {
-        return Err(Error::new(
-            SqlState::NUMERIC_OUT_OF_RANGE,
-            format!("numeric \"{trimmed}\" has more than {scale} digits after the point"),
-        )
-        .with_hint("Cast it to numeric(precision, scale)."));
+        return Err(too_many_digits(&format!(" \"{trimmed}\""), scale));
     }
     Ok(if negative {
         scaled.wrapping_neg()

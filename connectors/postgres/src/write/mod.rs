@@ -95,6 +95,7 @@ impl NativeStatements for TableWriter {
                 "the native text holds a NUL",
             ));
         }
+        let _permit = self.source.writer().await?;
         let session = self.source.session().await?;
         // The text may change settings: nobody else gets the session after it.
         session.make_private();

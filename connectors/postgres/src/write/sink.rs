@@ -11,6 +11,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -50,13 +51,20 @@ enum Path {
     Count(String),
 }
 
+/// What is copied into.
+struct Copied {
+    /// The COPY statement up to its format.
+    copy: String,
+    targets: Vec<Target>,
+}
+
 /// Takes the rows of one statement.
 pub(crate) struct CopySink {
     transaction: WriteTransaction,
     path: Path,
-    /// The COPY statement.
-    copy: String,
-    encoder: CopyEncoder,
+    columns: Copied,
+    /// Chosen by the first batch.
+    encoder: Option<Arc<CopyEncoder>>,
     running: Option<Pin<Box<CopyInSink<Bytes>>>>,
     buffer: BytesMut,
     /// Bytes of the running COPY.
@@ -72,8 +80,8 @@ impl CopySink {
     /// Rows for a table that is there.
     pub(crate) async fn insert(source: &Arc<Source>, target: &InsertTarget) -> Result<CopySink> {
         let transaction = WriteTransaction::begin(source).await?;
-        match CopySink::open(&transaction, target).await {
-            Ok((encoder, copy, path)) => Ok(CopySink::new(transaction, encoder, copy, path)),
+        match CopySink::open(&transaction, target, false).await {
+            Ok((columns, path)) => Ok(CopySink::new(transaction, columns, path)),
             Err(error) => {
                 transaction.roll_back().await;
                 Err(error)
@@ -85,9 +93,9 @@ impl CopySink {
     pub(crate) async fn create(source: &Arc<Source>, new: &NewTable) -> Result<CopySink> {
         let transaction = WriteTransaction::begin(source).await?;
         match CopySink::open_new(&transaction, new).await {
-            Ok(((encoder, copy, path), at_commit)) => Ok(CopySink {
+            Ok(((columns, path), at_commit)) => Ok(CopySink {
                 at_commit,
-                ..CopySink::new(transaction, encoder, copy, path)
+                ..CopySink::new(transaction, columns, path)
             }),
             Err(error) => {
                 transaction.roll_back().await;
@@ -96,17 +104,12 @@ impl CopySink {
         }
     }
 
-    fn new(
-        transaction: WriteTransaction,
-        encoder: CopyEncoder,
-        copy: String,
-        path: Path,
-    ) -> CopySink {
+    fn new(transaction: WriteTransaction, columns: Copied, path: Path) -> CopySink {
         CopySink {
             transaction,
             path,
-            copy,
-            encoder,
+            columns,
+            encoder: None,
             running: None,
             buffer: BytesMut::new(),
             copied: 0,
@@ -119,7 +122,7 @@ impl CopySink {
     async fn open_new(
         transaction: &WriteTransaction,
         new: &NewTable,
-    ) -> Result<((CopyEncoder, String, Path), Vec<String>)> {
+    ) -> Result<((Copied, Path), Vec<String>)> {
         let mut table = new.table.clone();
         let mut at_commit = Vec::new();
         if new.replace {
@@ -153,14 +156,16 @@ impl CopySink {
                 .collect(),
             on_conflict: None,
         };
-        Ok((CopySink::open(transaction, &target).await?, at_commit))
+        Ok((CopySink::open(transaction, &target, true).await?, at_commit))
     }
 
-    /// Asks the server for the target's types, which also says what stands against writing there.
+    /// Asks the server for the target's types, which also says what stands against writing there. The rows
+    /// of a new table bring the numbers of its identity columns.
     async fn open(
         transaction: &WriteTransaction,
         target: &InsertTarget,
-    ) -> Result<(CopyEncoder, String, Path)> {
+        is_new: bool,
+    ) -> Result<(Copied, Path)> {
         let table = qualified(&target.schema, &target.table)?;
         if target.columns.is_empty() {
             let conflict = match &target.on_conflict {
@@ -174,7 +179,11 @@ impl CopySink {
             let path = Path::Count(format!(
                 "INSERT INTO {table} SELECT FROM pg_catalog.generate_series(1, $1::int8){conflict}"
             ));
-            return Ok((CopyEncoder::new(Vec::new()), String::new(), path));
+            let nothing = Copied {
+                copy: String::new(),
+                targets: Vec::new(),
+            };
+            return Ok((nothing, path));
         }
         let columns = identifiers(&target.columns)?;
         let parameters: Vec<String> = (1..=target.columns.len())
@@ -182,19 +191,22 @@ impl CopySink {
             .collect();
         let statement = transaction
             .prepare(&format!(
-                "INSERT INTO {table} ({columns}) VALUES ({})",
+                "INSERT INTO {table} ({columns}) {}VALUES ({})",
+                if is_new {
+                    "OVERRIDING SYSTEM VALUE "
+                } else {
+                    ""
+                },
                 parameters.join(", ")
             ))
             .await?;
         let targets = statement.params().iter().zip(&target.columns);
-        let encoder = CopyEncoder::new(
-            targets
-                .map(|(column_type, name)| Target {
-                    name: name.clone(),
-                    column_type: column_type.clone(),
-                })
-                .collect(),
-        );
+        let targets = targets
+            .map(|(column_type, name)| Target {
+                name: name.clone(),
+                column_type: column_type.clone(),
+            })
+            .collect();
         let copyable = target.on_conflict.is_none() && is_copyable(transaction, target).await?;
         let (into, path) = if copyable {
             (table, Path::Copy)
@@ -215,25 +227,32 @@ impl CopySink {
             transaction.prepare(&insert).await?;
             (STAGING.to_owned(), Path::Stage(insert))
         };
-        let copy = format!(
-            "COPY {into} ({columns}) FROM STDIN (FORMAT {})",
-            encoder.format()
-        );
-        Ok((encoder, copy, path))
+        let copy = format!("COPY {into} ({columns}) FROM STDIN");
+        Ok((Copied { copy, targets }, path))
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> Error {
         statement_error(self.transaction.catalog(), error)
     }
 
-    async fn send(&mut self) -> Result<()> {
+    fn encoder(&mut self, rows: &Schema) -> Result<Arc<CopyEncoder>> {
+        if let Some(encoder) = &self.encoder {
+            return Ok(encoder.clone());
+        }
+        let encoder = Arc::new(CopyEncoder::new(&self.columns.targets, rows)?);
+        self.encoder = Some(encoder.clone());
+        Ok(encoder)
+    }
+
+    async fn send(&mut self, encoder: &CopyEncoder) -> Result<()> {
         let mut sink = match self.running.take() {
             Some(sink) => sink,
             None => {
                 let session = self.transaction.session();
-                let sink = session.copy_in::<_, Bytes>(&self.copy).await;
+                let copy = format!("{} (FORMAT {})", self.columns.copy, encoder.format());
+                let sink = session.copy_in::<_, Bytes>(&copy).await;
                 let mut sink = Box::pin(sink.map_err(|e| self.failed(&e))?);
-                let header = Bytes::from_static(self.encoder.header());
+                let header = Bytes::from_static(encoder.header());
                 sink.feed(header).await.map_err(|e| self.failed(&e))?;
                 sink
             }
@@ -243,17 +262,17 @@ impl CopySink {
         sink.send(piece).await.map_err(|e| self.failed(&e))?;
         self.running = Some(sink);
         if self.copied >= COPY_BYTES {
-            self.end_copy().await?;
+            self.end_copy(encoder).await?;
         }
         Ok(())
     }
 
-    async fn end_copy(&mut self) -> Result<()> {
+    async fn end_copy(&mut self, encoder: &CopyEncoder) -> Result<()> {
         let Some(mut sink) = self.running.take() else {
             return Ok(());
         };
         self.copied = 0;
-        let trailer = Bytes::from_static(self.encoder.trailer());
+        let trailer = Bytes::from_static(encoder.trailer());
         sink.feed(trailer).await.map_err(|e| self.failed(&e))?;
         let rows = sink.as_mut().finish().await.map_err(|e| self.failed(&e))?;
         if matches!(self.path, Path::Copy) {
@@ -266,10 +285,12 @@ impl CopySink {
         if self.finished {
             return Ok(());
         }
-        if !self.buffer.is_empty() {
-            self.send().await?;
+        if let Some(encoder) = self.encoder.clone() {
+            if !self.buffer.is_empty() {
+                self.send(&encoder).await?;
+            }
+            self.end_copy(&encoder).await?;
         }
-        self.end_copy().await?;
         match &self.path {
             Path::Copy => {}
             Path::Stage(insert) => self.rows = self.transaction.execute(insert).await?,
@@ -298,16 +319,17 @@ impl TableSink for CopySink {
             self.rows += batch.num_rows() as u64;
             return Ok(());
         }
+        let encoder = self.encoder(&batch.schema())?;
         // A batch may be as large as its maker likes: its rows go out in pieces.
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = ENCODED_ROWS.min(batch.num_rows() - start);
-            self.encoder
+            encoder
                 .encode(&batch.slice(start, rows), &mut self.buffer)
                 .map_err(|error| error.with_source(self.transaction.catalog()))?;
             start += rows;
             if self.buffer.len() >= PIECE_BYTES {
-                self.send().await?;
+                self.send(&encoder).await?;
             }
         }
         Ok(())
@@ -367,9 +389,9 @@ async fn create_table(
 
 /// The type's name, in the server's own spelling where it is not one of PostgreSQL's.
 pub(crate) async fn type_name(transaction: &WriteTransaction, name: TypeName) -> Result<String> {
-    let name = match name {
+    let (name, dimensions) = match name {
         TypeName::Known(name) => return Ok(name),
-        TypeName::Ask(name) => name,
+        TypeName::Ask { name, dimensions } => (name, dimensions),
     };
     let found = transaction
         .session()
@@ -380,11 +402,11 @@ pub(crate) async fn type_name(transaction: &WriteTransaction, name: TypeName) ->
         )
         .await
         .map_err(|error| statement_error(transaction.catalog(), &error))?;
-    match found {
+    let spelled: String = match found {
         Some(row) => row
             .try_get(0)
-            .map_err(|error| Error::new(SqlState::FDW_ERROR, error.to_string())),
-        None if name.ends_with("[]") => Ok("text[]".to_owned()),
-        None => Ok("text".to_owned()),
-    }
+            .map_err(|error| Error::new(SqlState::FDW_ERROR, error.to_string()))?,
+        None => "text".to_owned(),
+    };
+    Ok(spelled + &"[]".repeat(dimensions))
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use sluice_spi::{Error, Result, SqlState};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::Statement;
 
 use crate::error::{is_connection_lost, statement_error};
@@ -14,12 +15,15 @@ use crate::pool::{Session, Source};
 /// A transaction that is open at the server. Dropped, it ends with its connection.
 pub(crate) struct WriteTransaction {
     session: Arc<Session>,
+    /// Given back with the session.
+    _permit: OwnedSemaphorePermit,
     source: Arc<Source>,
 }
 
 impl WriteTransaction {
     /// Opens one. A connection that the server closed while it was idle is replaced once.
     pub(crate) async fn begin(source: &Arc<Source>) -> Result<WriteTransaction> {
+        let permit = source.writer().await?;
         let mut attempts = 2;
         loop {
             attempts -= 1;
@@ -30,6 +34,7 @@ impl WriteTransaction {
                 Ok(()) => {
                     return Ok(WriteTransaction {
                         session,
+                        _permit: permit,
                         source: source.clone(),
                     });
                 }

@@ -14,7 +14,11 @@ pub(crate) enum TypeName {
     Known(String),
     /// A name of the user's own: the server is asked whether it has such a type, and `text` is taken
     /// where it has none.
-    Ask(String),
+    Ask {
+        name: String,
+        /// Of an array of it; 0 for the type itself.
+        dimensions: usize,
+    },
 }
 
 /// Types of PostgreSQL's own that travel as text, and may stand in a statement as they are.
@@ -87,14 +91,19 @@ pub(crate) fn column_type(field: &Field) -> Result<TypeName> {
         field.data_type()
     {
         return Ok(match column_type(item)? {
-            TypeName::Known(name) if name.ends_with(']') => return Err(unknown(field)),
             TypeName::Known(name) => TypeName::Known(format!("{name}[]")),
-            TypeName::Ask(name) => TypeName::Ask(format!("{name}[]")),
+            TypeName::Ask { name, dimensions } => TypeName::Ask {
+                name,
+                dimensions: dimensions + 1,
+            },
         });
     }
     match pg_type(field) {
         Some(tag) if is_built_in(tag) => Ok(TypeName::Known(tag.to_owned())),
-        Some(tag) => Ok(TypeName::Ask(tag.to_owned())),
+        Some(tag) => Ok(TypeName::Ask {
+            name: tag.to_owned(),
+            dimensions: 0,
+        }),
         None => of_arrow(field).map(TypeName::Known),
     }
 }
@@ -171,7 +180,7 @@ mod tests {
     fn tags_decide_and_are_never_copied_blindly() {
         let known = |field: Field| match column_type(&field).unwrap() {
             TypeName::Known(name) => name,
-            TypeName::Ask(name) => format!("ask {name}"),
+            TypeName::Ask { name, dimensions } => format!("ask {name}{}", "[]".repeat(dimensions)),
         };
         let tag = |tag: &str| known(tagged("c", DataType::Utf8View, true, tag));
         assert_eq!(tag("uuid"), "uuid");
@@ -188,6 +197,12 @@ mod tests {
             "numeric(7,0)"
         );
         let item = Arc::new(tagged("item", DataType::Utf8View, true, "uuid"));
-        assert_eq!(known(Field::new("c", DataType::List(item), true)), "uuid[]");
+        let list = DataType::List(item);
+        assert_eq!(known(Field::new("c", list.clone(), true)), "uuid[]");
+        let list = DataType::List(Arc::new(Field::new("item", list, true)));
+        assert_eq!(known(Field::new("c", list, true)), "uuid[][]");
+        let item = Arc::new(tagged("item", DataType::Utf8View, true, "mood"));
+        let list = Field::new("c", DataType::List(item), true);
+        assert_eq!(known(list), "ask mood[]");
     }
 }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::Schema;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::datasource::source_as_provider;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::scalar::ScalarValue;
@@ -19,7 +21,7 @@ use sluice_spi::{
     TableMetadata,
 };
 
-use super::insert::{cast_columns, column_of, expect_parameter, fixed_value};
+use super::insert::{column_of, expect_parameter, fixed_value};
 use super::{Expected, Purpose, empty_query, no_returning, select_of};
 use crate::bind::QueryPlan;
 use crate::bind::names::{self, object_name, table_reference};
@@ -153,15 +155,6 @@ fn needs_one_table(what: &str) -> Error {
     ))
 }
 
-/// The values in the types of their columns.
-pub(super) fn typed(plan: LogicalPlan, fields: &[FieldRef]) -> Result<LogicalPlan> {
-    // The SELECT 1 of a statement that sets nothing but defaults.
-    if fields.is_empty() {
-        return Ok(plan);
-    }
-    cast_columns(plan, fields)
-}
-
 impl Planner {
     /// What the source is told about the rows of `query`: the whole of it, or the reason why not. `None`
     /// where no row can be meant. `what` names the statement in messages.
@@ -222,6 +215,7 @@ impl Planner {
                     .map(|literal| Assigned::Expr(ScalarExpr::Literal(literal)))
                     .ok_or_else(|| refuse("a constant that no source is sent", value))?,
                 other => {
+                    check_constant(other, &state)?;
                     let expr = ScalarExpr::typed(other, &schema)
                         .map_err(|reason| refuse(&reason.0, other))?;
                     let exact = exactly(pushdown, &rows, &expr, other, &schema);
@@ -237,6 +231,24 @@ impl Planner {
             columns,
         }))
     }
+}
+
+/// Fails where an expression over nothing does: the optimizer leaves it as it is.
+fn check_constant(expr: &Expr, state: &SessionState) -> Result<()> {
+    if expr.any_column_refs() || expr.is_volatile() {
+        return Ok(());
+    }
+    let row = RecordBatch::try_new_with_options(
+        Arc::new(Schema::empty()),
+        Vec::new(),
+        &RecordBatchOptions::new().with_row_count(Some(1)),
+    )
+    .map_err(|error| Error::internal(error.to_string()))?;
+    state
+        .create_physical_expr(expr.clone(), &DFSchema::empty())
+        .and_then(|expr| expr.evaluate(&row))
+        .map(|_| ())
+        .map_err(engine_error)
 }
 
 /// The source computes the expression as the engine does.

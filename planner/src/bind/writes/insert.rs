@@ -7,23 +7,24 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
-use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use arrow::datatypes::{Field, FieldRef};
+use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     self, AssignmentTarget, ConflictTarget, Insert, ObjectName, OnConflictAction, OnInsert, Query,
     SetExpr, Statement, TableObject, Value,
 };
 use sluice_spi::{
-    Assigned, ConflictValue, Error, Literal, OnConflict, Result, SqlState, TableMetadata,
+    Assigned, ColumnDefault, ConflictValue, Error, Literal, OnConflict, Result, SqlState,
+    TableMetadata,
 };
 
 use super::constants::{column_default, is_default};
 use super::{Expected, Purpose, empty_query, folded, no_returning};
 use crate::bind::names::{self, object_name, table_reference};
 use crate::errors::engine_error;
+use crate::semantics::bound_type;
 use crate::session::{PlanSession, Planner};
-use sluice_spi::ColumnDefault;
 
 pub(super) async fn take_apart(
     planner: &Planner,
@@ -72,12 +73,7 @@ pub(super) async fn take_apart(
                     }
                 } else {
                     expected.parameters = parameters(rows, &fields);
-                    let schema = DFSchema::from_unqualified_fields(
-                        fields.clone().into(),
-                        Default::default(),
-                    )
-                    .map_err(engine_error)?;
-                    expected.values = Some(Arc::new(schema));
+                    expected.values = Some(value_types(&fields, session)?);
                 }
             }
             *query
@@ -90,6 +86,18 @@ pub(super) async fn take_apart(
         on_conflict,
     };
     Ok((Statement::Query(Box::new(query)), purpose, expected))
+}
+
+/// The types of the cells of VALUES. NOT NULL is the source's business.
+fn value_types(fields: &[FieldRef], session: &PlanSession) -> Result<DFSchemaRef> {
+    let typed = |field: &FieldRef| {
+        let data_type = bound_type(field, &session.time_zone);
+        Arc::new(Field::new(field.name(), data_type, true))
+    };
+    let fields: Vec<FieldRef> = fields.iter().map(typed).collect();
+    DFSchema::from_unqualified_fields(fields.into(), Default::default())
+        .map(Arc::new)
+        .map_err(engine_error)
 }
 
 /// Other dialects' words, which the parser takes.
@@ -160,14 +168,16 @@ fn plain_values(query: &mut Query) -> Option<&mut Vec<ast::Parens<Vec<ast::Expr>
 
 /// Every row has one value per column.
 fn check_lengths(rows: &[ast::Parens<Vec<ast::Expr>>], columns: usize) -> Result<()> {
-    let syntax = |message: &str| Err(Error::new(SqlState::SYNTAX_ERROR, message));
     let first = rows.first().map_or(0, |row| row.content.len());
     if rows.iter().any(|row| row.content.len() != first) {
-        return syntax("VALUES lists must all be the same length");
+        return Err(Error::new(
+            SqlState::SYNTAX_ERROR,
+            "VALUES lists must all be the same length",
+        ));
     }
     match first.cmp(&columns) {
-        Ordering::Greater => syntax("INSERT has more expressions than target columns"),
-        Ordering::Less => syntax("INSERT has more target columns than expressions"),
+        Ordering::Greater => Err(too_many_expressions()),
+        Ordering::Less => Err(too_many_columns()),
         Ordering::Equal => Ok(()),
     }
 }
@@ -311,54 +321,35 @@ fn conflict_value(value: &ast::Expr, table: &TableMetadata) -> Result<ConflictVa
     }
 }
 
-/// The rows in the types of `fields`, under their names.
-pub(super) fn typed(plan: LogicalPlan, fields: &[FieldRef], named: bool) -> Result<LogicalPlan> {
-    // The SELECT 1 that stands for a row without columns.
+/// The columns that the rows of `plan` fill: fewer than there are, where the statement names none.
+pub(super) fn filled<'a>(
+    plan: &LogicalPlan,
+    fields: &'a [FieldRef],
+    named: bool,
+) -> Result<&'a [FieldRef]> {
     if fields.is_empty() {
-        return Ok(plan);
+        return Ok(fields);
     }
     let found = plan.schema().fields().len();
-    if found > fields.len() {
-        return Err(Error::new(
-            SqlState::SYNTAX_ERROR,
-            "INSERT has more expressions than target columns",
-        ));
+    match found.cmp(&fields.len()) {
+        Ordering::Greater => Err(too_many_expressions()),
+        Ordering::Less if named => Err(too_many_columns()),
+        _ => Ok(&fields[..found]),
     }
-    if found < fields.len() && named {
-        return Err(Error::new(
-            SqlState::SYNTAX_ERROR,
-            "INSERT has more target columns than expressions",
-        ));
-    }
-    cast_columns(plan, &fields[..found])
 }
 
-/// The first columns of a plan, each cast to a field's type and named like it.
-pub(super) fn cast_columns(plan: LogicalPlan, fields: &[FieldRef]) -> Result<LogicalPlan> {
-    let exprs = fields
-        .iter()
-        .enumerate()
-        .map(|(index, field)| {
-            Expr::Column(Column::from(plan.schema().qualified_field(index)))
-                .cast_to(field.data_type(), plan.schema())
-                .map(|expr| expr.alias(field.name()))
-                .map_err(|_| {
-                    let found = plan.schema().field(index).data_type();
-                    Error::new(
-                        SqlState::DATATYPE_MISMATCH,
-                        format!(
-                            "column \"{}\" is of type {} but expression is of type {found}",
-                            field.name(),
-                            field.data_type()
-                        ),
-                    )
-                })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    LogicalPlanBuilder::from(plan)
-        .project(exprs)
-        .and_then(LogicalPlanBuilder::build)
-        .map_err(engine_error)
+fn too_many_expressions() -> Error {
+    Error::new(
+        SqlState::SYNTAX_ERROR,
+        "INSERT has more expressions than target columns",
+    )
+}
+
+fn too_many_columns() -> Error {
+    Error::new(
+        SqlState::SYNTAX_ERROR,
+        "INSERT has more target columns than expressions",
+    )
 }
 
 /// A value that is not an expression.

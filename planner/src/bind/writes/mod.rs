@@ -18,6 +18,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 use sluice_spi::{Assigned, ColumnDefault, Error, OnConflict, Result, SqlState};
 
 use super::{QueryPlan, StatementKind, TargetTable};
+use crate::errors::engine_error;
+use crate::semantics::assign;
 use crate::session::{PlanSession, Planner};
 use datafusion::execution::session_state::SessionState;
 
@@ -116,12 +118,14 @@ pub(super) async fn take_apart(
 
 impl Purpose {
     /// The query's plan with its columns in the types that they are written in.
-    pub(super) fn typed(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        match self {
-            Purpose::Insert { fields, named, .. } => insert::typed(plan, fields, *named),
-            Purpose::Update { fields, .. } => change::typed(plan, fields),
-            _ => Ok(plan),
-        }
+    pub(super) fn typed(&self, plan: LogicalPlan, session: &PlanSession) -> Result<LogicalPlan> {
+        let fields = match self {
+            Purpose::Insert { fields, named, .. } => insert::filled(&plan, fields, *named)?,
+            Purpose::Update { fields, .. } => fields,
+            _ => return Ok(plan),
+        };
+        // Without any, the plan is the SELECT 1 that stands for a row without columns.
+        assign(plan, fields, &session.time_zone).map_err(engine_error)
     }
 
     /// What the statement does with the plan; the plan again where only the plan itself says.

@@ -3,8 +3,7 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array,
     Decimal256Array, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray,
+    IntervalMonthDayNanoArray, StringViewArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
@@ -15,6 +14,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::{BufMut, BytesMut};
 use sluice_spi::{Error, Result, SqlState};
 
+use super::arrays::ArrayValues;
 use super::numeric::{put_i128, put_i256, put_text};
 use super::wire::Wire;
 use crate::decode::temporal::{EPOCH_DAYS, EPOCH_MICROS};
@@ -48,7 +48,7 @@ pub(super) fn encode(
 }
 
 /// A column's values, typed once per batch.
-struct Column<'a> {
+pub(super) struct Column<'a> {
     name: &'a str,
     nulls: Option<arrow::buffer::NullBuffer>,
     values: Values,
@@ -73,15 +73,11 @@ enum Values {
     Time(Time64MicrosecondArray),
     Timestamp(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
-    Array {
-        lists: ListArray,
-        items: Box<Column<'static>>,
-        oid: u32,
-    },
+    Array(ArrayValues),
 }
 
 impl<'a> Column<'a> {
-    fn new(name: &'a str, wire: &Wire, values: &ArrayRef) -> Result<Column<'a>> {
+    pub(super) fn new(name: &'a str, wire: &Wire, values: &ArrayRef) -> Result<Column<'a>> {
         let values = wire.prepared(name, values)?;
         Ok(Column {
             name,
@@ -90,9 +86,10 @@ impl<'a> Column<'a> {
         })
     }
 
+    /// Appends the length and the bytes of one value.
     #[inline]
-    fn put(&self, row: usize, out: &mut BytesMut) -> Result<()> {
-        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+    pub(super) fn put(&self, row: usize, out: &mut BytesMut) -> Result<()> {
+        if self.is_null(row) {
             out.put_i32(-1);
             return Ok(());
         }
@@ -185,30 +182,7 @@ impl<'a> Column<'a> {
                 out.put_i32(value.days);
                 out.put_i32(value.months);
             }
-            Values::Array { lists, items, oid } => {
-                let offsets = lists.value_offsets();
-                let (start, end) = (index(offsets[row]), index(offsets[row + 1]));
-                framed(out, |out| {
-                    if start == end {
-                        // No dimensions, no NULLs.
-                        out.put_i32(0);
-                        out.put_i32(0);
-                        out.put_u32(*oid);
-                        return Ok(());
-                    }
-                    out.put_i32(1);
-                    let has_nulls = items
-                        .nulls
-                        .as_ref()
-                        .is_some_and(|nulls| (start..end).any(|item| nulls.is_null(item)));
-                    out.put_i32(has_nulls.into());
-                    out.put_u32(*oid);
-                    out.put_i32(self.length(end - start)?);
-                    // Arrays start at 1.
-                    out.put_i32(1);
-                    (start..end).try_for_each(|item| items.put(item, out))
-                })?;
-            }
+            Values::Array(values) => framed(out, |out| values.put(self.name, row, out))?,
         }
         Ok(())
     }
@@ -218,6 +192,12 @@ impl<'a> Column<'a> {
         out.put_i32(self.length(value.len())?);
         out.put_slice(value);
         Ok(())
+    }
+
+    /// True for a NULL.
+    #[inline]
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     #[inline]
@@ -263,23 +243,9 @@ impl Values {
             Wire::Interval => {
                 Values::Interval(values.as_primitive::<IntervalMonthDayNanoType>().clone())
             }
-            Wire::Array { item, oid } => {
-                let lists = values.as_list::<i32>().clone();
-                let items = Column::new("item", item, lists.values())?;
-                Values::Array {
-                    lists,
-                    items: Box::new(items),
-                    oid: *oid,
-                }
-            }
+            Wire::Array { item, oid } => Values::Array(ArrayValues::new(item, *oid, values)?),
         })
     }
-}
-
-/// Offsets of Arrow lists are never negative.
-#[inline]
-fn index(offset: i32) -> usize {
-    usize::try_from(offset).unwrap_or(0)
 }
 
 /// A value whose length is known only after it is written.

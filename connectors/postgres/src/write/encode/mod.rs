@@ -1,14 +1,17 @@
 //! Arrow batches into the data of `COPY … FROM STDIN`: binary where every column has a binary form here
-//! ([`binary`]), text otherwise ([`text`]), where the type's own input function reads it.
+//! ([`binary`]), text otherwise ([`text`]), where the type's own input function reads it. So does it where
+//! a value of another type comes as text, as arrays may.
 //!
 //! Types are the server's: it was asked for the target's columns. Never rounds and never cuts: what does
 //! not fit is an error here or at the server.
 
+mod arrays;
 mod binary;
 mod numeric;
 mod text;
 mod wire;
 
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use bytes::BytesMut;
 use sluice_spi::{Error, Result, SqlState};
@@ -36,16 +39,28 @@ pub(crate) enum CopyEncoder {
 }
 
 impl CopyEncoder {
-    /// For rows of those columns.
-    pub(crate) fn new(targets: Vec<Target>) -> CopyEncoder {
+    /// For rows of those columns, which come with the fields of `rows`.
+    pub(crate) fn new(targets: &[Target], rows: &Schema) -> Result<CopyEncoder> {
+        if rows.fields().len() != targets.len() {
+            return Err(Error::internal(format!(
+                "rows of {} columns for a target of {}",
+                rows.fields().len(),
+                targets.len()
+            )));
+        }
         let binary: Option<Vec<(String, Wire)>> = targets
             .iter()
-            .map(|target| Some((target.name.clone(), Wire::of(&target.column_type)?)))
+            .zip(rows.fields())
+            .map(|(target, field)| {
+                let wire = Wire::of(&target.column_type)?;
+                wire.is_made_of(field.data_type())
+                    .then(|| (target.name.clone(), wire))
+            })
             .collect();
-        match binary {
+        Ok(match binary {
             Some(columns) => CopyEncoder::Binary(columns),
-            None => CopyEncoder::Text(targets),
-        }
+            None => CopyEncoder::Text(targets.to_vec()),
+        })
     }
 
     /// The format's name in the COPY statement.
@@ -74,16 +89,6 @@ impl CopyEncoder {
 
     /// Appends the rows of `batch` to `out`.
     pub(crate) fn encode(&self, batch: &RecordBatch, out: &mut BytesMut) -> Result<()> {
-        let width = match self {
-            CopyEncoder::Binary(columns) => columns.len(),
-            CopyEncoder::Text(columns) => columns.len(),
-        };
-        if batch.num_columns() != width {
-            return Err(Error::internal(format!(
-                "rows of {} columns for a target of {width}",
-                batch.num_columns()
-            )));
-        }
         match self {
             CopyEncoder::Binary(columns) => binary::encode(columns, batch, out),
             CopyEncoder::Text(columns) => text::encode(columns, batch, out),

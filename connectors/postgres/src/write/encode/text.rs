@@ -112,9 +112,17 @@ fn array_text(column: &str, items: &ArrayRef) -> Result<String> {
             text.push(',');
         }
         match text_of(column, items, index)? {
+            // The server would take it for an item.
+            None if items.data_type().is_nested() => {
+                return Err(Error::new(
+                    SqlState::from_source("2202E"),
+                    "multidimensional arrays must have sub-arrays with matching dimensions",
+                )
+                .with_detail(format!("In column \"{column}\".")));
+            }
             None => text.push_str("NULL"),
             // An inner list is a further dimension.
-            Some(inner) if matches!(items.data_type(), DataType::List(_)) => text.push_str(&inner),
+            Some(inner) if items.data_type().is_nested() => text.push_str(&inner),
             Some(item) => {
                 text.push('"');
                 for character in item.chars() {

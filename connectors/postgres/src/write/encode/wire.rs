@@ -31,7 +31,7 @@ pub(crate) enum Wire {
     /// With or without time zone.
     Timestamp,
     Interval,
-    /// One dimension.
+    /// With as many dimensions as the values have, whatever the column declares.
     Array {
         item: Box<Wire>,
         /// The items' type at this server.
@@ -42,6 +42,10 @@ pub(crate) enum Wire {
 impl Wire {
     /// `None` for types whose binary form is not written here.
     pub(crate) fn of(column_type: &Type) -> Option<Wire> {
+        // Arrays whose first place is 0.
+        if matches!(*column_type, Type::INT2_VECTOR | Type::OID_VECTOR) {
+            return None;
+        }
         match column_type.kind() {
             Kind::Domain(base) => return Wire::of(base),
             Kind::Enum(_) => return Some(Wire::Text),
@@ -110,16 +114,23 @@ impl Wire {
             }
             Wire::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
             Wire::Array { item, .. } => {
-                let found = match found {
+                let item = match found {
                     DataType::List(field)
                     | DataType::LargeList(field)
-                    | DataType::FixedSizeList(field, _) => field.data_type(),
-                    other => other,
+                    | DataType::FixedSizeList(field, _) => match field.data_type() {
+                        inner if inner.is_nested() => self.written_from(inner),
+                        inner => item.written_from(inner),
+                    },
+                    other => item.written_from(other),
                 };
-                let field = Field::new("item", item.written_from(found), true);
-                DataType::List(Arc::new(field))
+                DataType::List(Arc::new(Field::new("item", item, true)))
             }
         }
+    }
+
+    /// False for text that only the type's input function can read.
+    pub(super) fn is_made_of(&self, found: &DataType) -> bool {
+        !is_text(found) || is_text(&self.written_from(found))
     }
 
     /// The values in the Arrow type that they are written from.
@@ -142,6 +153,13 @@ impl Wire {
         cast_with_options(values, &wanted, &options)
             .map_err(|error| super::out_of_range(column, &error.to_string()))
     }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 /// True where a cast from one to the other keeps each value, or fails.
