@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
@@ -115,6 +116,8 @@ pub struct MetadataCache {
     statistics: Answers<TableKey, Arc<TableStatistics>>,
     /// By the engine's own reading, with the columns that the table had then.
     collected: Answers<TableKey, (SchemaRef, Arc<TableStatistics>)>,
+    /// How often everything was forgotten.
+    flushes: AtomicU64,
 }
 
 impl MetadataCache {
@@ -128,6 +131,7 @@ impl MetadataCache {
             tables: Answers::new(ttl),
             statistics: Answers::new(ttl),
             collected: Answers::new(COLLECTED_TTL),
+            flushes: AtomicU64::new(0),
         }
     }
 
@@ -223,6 +227,14 @@ impl MetadataCache {
         self.described.clear();
         self.tables.clear();
         self.statistics.clear();
+        // Last: whoever sees the new version finds no older answer.
+        self.flushes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes with every [`MetadataCache::flush`]: a plan that was made under another version must be
+    /// bound again.
+    pub fn version(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
     }
 }
 

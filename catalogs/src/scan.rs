@@ -27,7 +27,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use sluice_spi::{
     ColumnMetadata, Generated, Pushed, ReadRequest, RunTimeKeys, ScanDescription, ScanMetrics,
-    Split, TableHandle, TableKind, TableMetadata,
+    Split, SplitRequest, TableHandle, TableKind, TableMetadata,
 };
 
 use crate::keys::{Keyed, KeyedScan, SharedKeys};
@@ -181,6 +181,46 @@ impl ConnectorScanExec {
         scan.statistics = self.statistics.clone();
         scan.is_one_task = self.is_one_task;
         Ok(scan)
+    }
+
+    /// The same scan for another query, of `handle` where its filters changed. Splits are asked for anew:
+    /// `None` where that makes other than the one that this scan has, and where this scan depends on
+    /// operators above it.
+    pub async fn again(
+        &self,
+        query_id: &Arc<str>,
+        handle: Option<TableHandle>,
+        parallelism: usize,
+    ) -> Result<Option<Self>> {
+        if !self.dynamic_filters.is_empty() || self.splits().count() != 1 {
+            return Ok(None);
+        }
+        let handle = handle.unwrap_or_else(|| self.target.handle.clone());
+        let request = SplitRequest {
+            query_id: query_id.clone(),
+            parallelism,
+            limit: self.limit,
+        };
+        let connector = self.catalogs.require(&handle.catalog)?.connector();
+        let splits = connector.splits().splits(&handle, &request).await?;
+        if splits.len() != 1 {
+            return Ok(None);
+        }
+        let target = ScanTarget {
+            query_id: query_id.clone(),
+            schema_name: self.target.schema_name.clone(),
+            table_name: self.target.table_name.clone(),
+            handle,
+            schema: self.target.schema.clone(),
+            coordinator_only: self.target.coordinator_only,
+            notes: Vec::new(),
+        };
+        Ok(Some(ConnectorScanExec {
+            target: Arc::new(target),
+            groups: vec![splits],
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        }))
     }
 
     /// One scan per task; together they read every split once. All have the same number of partitions.

@@ -14,7 +14,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use parking_lot::Mutex;
 use sluice_spi::{
-    FilterPushdown, Pushed, Reason, SplitRequest, TableHandle, TableKind, TableMetadata,
+    FilterPushdown, Pushed, Reason, Relation, SplitRequest, TableHandle, TableKind, TableMetadata,
     TableStatistics,
 };
 
@@ -158,6 +158,20 @@ impl CatalogTable {
         if !notes.contains(&note) {
             notes.push(note);
         }
+    }
+
+    /// `handle`, a handle of this table, with further conjuncts inside; `None` unless the source takes each
+    /// of them exactly. For plans that are kept while the constants in their filters change: every
+    /// constant goes through the connector's own rules.
+    pub fn narrow(&self, handle: &TableHandle, conjuncts: &[Expr]) -> Option<TableHandle> {
+        if !self.pushdown || !reads_rows_of_table(&handle.relation) {
+            return None;
+        }
+        let pushdown = self.catalog.connector().pushdown()?;
+        let answer = pushdown.apply_filter(&self.metadata, handle, conjuncts);
+        let exact = answer.outcome.len() == conjuncts.len()
+            && answer.outcome.iter().all(|o| matches!(o, Pushed::Exactly));
+        exact.then_some(answer.handle)
     }
 
     fn offer(&self, conjuncts: &[Expr]) -> FilterPushdown {
@@ -316,6 +330,15 @@ impl CatalogTable {
         let estimated =
             StatisticsContext::new().compute(filter.as_ref(), &StatisticsArgs::new())?;
         Ok(Statistics::clone(&estimated).to_inexact())
+    }
+}
+
+/// True where a filter above the relation is a filter on the table's own rows.
+fn reads_rows_of_table(relation: &Relation) -> bool {
+    match relation {
+        Relation::Scan { .. } => true,
+        Relation::Filter { input, .. } => reads_rows_of_table(input),
+        _ => false,
     }
 }
 

@@ -86,6 +86,17 @@ pub trait Engine: Send + Sync {
         parameter_types: &[Option<FieldRef>],
     ) -> Result<Arc<dyn Prepared>>;
 
+    /// A statement of that text and those declarations that was planned before and means the same in this
+    /// session now; `None` where it has to be parsed and prepared.
+    fn recall(
+        &self,
+        _session: &SessionView,
+        _text: &str,
+        _parameter_types: &[Option<FieldRef>],
+    ) -> Option<Arc<dyn Prepared>> {
+        None
+    }
+
     /// Runs a prepared statement once. Returns when the first rows could come, not when they are all there.
     /// `cancel` ends it from outside (CancelRequest, `pg_cancel_backend`, shutdown); `statement_timeout`
     /// is the engine's own business, over the whole stream.

@@ -6,6 +6,7 @@
 mod bind;
 mod errors;
 pub mod explain;
+mod generic;
 mod physical;
 mod reads;
 mod rules;

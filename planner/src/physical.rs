@@ -29,8 +29,9 @@ use sluice_catalogs::{SluiceOptions, as_scan};
 use sluice_spi::Result;
 use url::Url;
 
-use crate::bind::{BoundStatement, QueryPlan};
+use crate::bind::{BoundStatement, QueryPlan, StatementKind};
 use crate::errors::engine_error;
+use crate::generic::GenericPlan;
 use crate::session::{PlanSession, Planner};
 
 /// Bytes that one task of a scan is worth: fewer are read faster than a task is sent out.
@@ -68,16 +69,60 @@ impl Planner {
         query: &QueryPlan,
         parameters: Vec<ScalarValue>,
     ) -> Result<PhysicalStatement> {
-        let workers = match session.workers {
-            Some(0) => Vec::new(),
-            _ if bound.local_only => Vec::new(),
-            limit => self.fleet.workers(limit),
+        let workers = if bound.local_only {
+            Vec::new()
+        } else {
+            self.workers(session.workers)
         };
         let mut state = self.statement_state(session, workers.len());
-        let logical = query.for_run(&state, parameters)?;
+        let planned = self
+            .plan_in(&mut state, &workers, session, bound, query, parameters)
+            .await?;
+        let is_query = matches!(bound.kind, StatementKind::Query(_)) && !bound.local_only;
+        if is_query && query.wants_generic() {
+            let limit = session.workers;
+            let generic = GenericPlan::new(&state, &workers, limit, query, &planned).await;
+            // Without one, each run is planned: no error of this run.
+            query.keep_generic(generic.ok().flatten());
+        }
+        Ok(planned)
+    }
+
+    /// The plan of a further run of `query`, made of what earlier runs left; `None` where there is nothing
+    /// that this run could use. The session's settings must be those of the earlier runs.
+    pub async fn plan_again(
+        &self,
+        query_id: &Arc<str>,
+        query: &QueryPlan,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<PhysicalStatement>> {
+        let Some(generic) = query.generic() else {
+            return Ok(None);
+        };
+        let workers = self.workers(generic.worker_limit);
+        generic.run(query_id, &workers, parameters).await
+    }
+
+    fn workers(&self, limit: Option<usize>) -> Vec<Url> {
+        match limit {
+            Some(0) => Vec::new(),
+            limit => self.fleet.workers(limit),
+        }
+    }
+
+    async fn plan_in(
+        &self,
+        state: &mut SessionState,
+        workers: &[Url],
+        session: &PlanSession,
+        bound: &BoundStatement,
+        query: &QueryPlan,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<PhysicalStatement> {
+        let logical = query.for_run(state, parameters)?;
         let schema = Arc::new(logical.schema().as_arrow().clone());
-        let local = physical_plan(&state, &logical).await?;
-        list_keys(&mut state, &local)?;
+        let local = physical_plan(state, &logical).await?;
+        list_keys(state, &local)?;
         await_keys(&local);
         let embedded = self.fleet.embedded();
         let refusal = if bound.local_only {
@@ -98,13 +143,13 @@ impl Planner {
         if let Some(reason) = refusal {
             return Ok(here(local, reason));
         }
-        let distributed = self.distributed_state(&state, &workers, &local)?;
+        let distributed = self.distributed_state(state, workers, &local)?;
         let plan = physical_plan(&distributed, &logical).await?;
         if !plan.is::<DistributedExec>() {
             return Ok(here(local, "it has no useful exchange"));
         }
         let context = distributed.task_ctx();
-        let placement = Placement::Workers(workers);
+        let placement = Placement::Workers(workers.to_vec());
         Ok(PhysicalStatement {
             plan,
             context,
@@ -171,7 +216,7 @@ fn list_keys(state: &mut SessionState, plan: &Arc<dyn ExecutionPlan>) -> Result<
     Ok(())
 }
 
-async fn physical_plan(
+pub(crate) async fn physical_plan(
     state: &SessionState,
     logical: &LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>> {

@@ -16,12 +16,18 @@ use url::Url;
 
 use crate::{bind, rules, semantics};
 
-/// Tables that exist beside the catalogs' own: `pg_catalog` and `information_schema` of a session.
+/// What exists beside the catalogs' own: `pg_catalog` and `information_schema` of a session, and the
+/// functions that answer from its facts.
 pub trait VirtualTables: Send + Sync {
     /// True for the names of virtual schemas.
     fn is_schema(&self, schema: &str) -> bool;
     /// The table, or `None`. Never asks a source.
     fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>>;
+    /// The session's own function of that name, with its facts inside (`current_user()`); it is folded while
+    /// planning. Goes before the functions that all sessions share.
+    fn function(&self, name: &str) -> Option<Arc<ScalarUDF>>;
+    /// The names of the session's own functions.
+    fn function_names(&self) -> Vec<String>;
     /// Rewrites what only PostgreSQL's parser knows (`::regclass`, `OPERATOR(pg_catalog.~)`) into what the
     /// engine binds.
     fn normalize(&self, statement: &mut datafusion::sql::sqlparser::ast::Statement) -> Result<()>;
@@ -60,8 +66,6 @@ pub struct PlanSession {
     pub distribute_above_bytes: Option<u64>,
     /// `pg_catalog` and `information_schema`.
     pub virtual_tables: Arc<dyn VirtualTables>,
-    /// Functions with this session's facts inside (`current_user()`); they are folded while planning.
-    pub functions: Arc<[Arc<ScalarUDF>]>,
 }
 
 /// The workers, as planning needs them.
@@ -167,10 +171,6 @@ impl Planner {
             }
         }
         state.mark_start_execution();
-        for function in session.functions.iter() {
-            let _ =
-                datafusion::execution::FunctionRegistry::register_udf(&mut state, function.clone());
-        }
         state
     }
 

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import selectors
 import socket
 import struct
 import subprocess
@@ -24,6 +25,7 @@ import psycopg
 TABLES = ["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"]
 POINT_QUERIES = 2000
 WARM_UP = 200
+CONNECTIONS = 16
 
 
 class Table:
@@ -100,8 +102,14 @@ def facts():
           f" {platform.system()} {platform.release()}, load before {load:.1f}")
 
 
-def percentiles(connection, statement, parameters):
-    """p50 and p99 in microseconds of a prepared statement over one connection."""
+def quantiles(times):
+    """p50 and p99 in microseconds."""
+    times.sort()
+    return times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
+
+
+def prepared(connection, statement, parameters):
+    """Seconds of each run of a prepared statement over one connection."""
     times = []
     with connection.cursor(binary=True) as cursor:
         for number in range(WARM_UP + POINT_QUERIES):
@@ -110,8 +118,80 @@ def percentiles(connection, statement, parameters):
             cursor.fetchall()
             if number >= WARM_UP:
                 times.append(time.perf_counter() - begin)
-    times.sort()
-    return times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
+    return times
+
+
+def simple(connection, text):
+    """Seconds of each run of a text of its own in the simple protocol."""
+    times = []
+    with connection.cursor() as cursor:
+        for number in range(WARM_UP + POINT_QUERIES):
+            own = text(number)
+            begin = time.perf_counter()
+            cursor.execute(own)
+            cursor.fetchall()
+            if number >= WARM_UP:
+                times.append(time.perf_counter() - begin)
+    return times
+
+
+def message(tag, body):
+    return tag + struct.pack("!i", len(body) + 4) + body
+
+
+def open_raw(port, user, database):
+    """A logged-in connection without a driver."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = struct.pack("!i", 196608) + f"user\0{user}\0database\0{database}\0\0".encode()
+    connection.sendall(message(b"", body))
+    read_until_ready(connection)
+    return connection
+
+
+def concurrent(port, user, database, statement, parameter):
+    """Seconds of each run of a prepared statement with one bigint, over many connections at once."""
+    connections = [open_raw(port, user, database) for _ in range(CONNECTIONS)]
+    selector = selectors.DefaultSelector()
+    for connection in connections:
+        parse = b"s\0" + statement.encode() + b"\0" + struct.pack("!hi", 1, 20)
+        connection.sendall(message(b"P", parse) + message(b"S", b""))
+        _, error = read_until_ready(connection)
+        if error:
+            raise RuntimeError(error)
+        selector.register(connection, selectors.EVENT_READ)
+    tail = message(b"E", b"\0" + struct.pack("!i", 0)) + message(b"S", b"")
+
+    def run(number):
+        value = struct.pack("!hhhiq", 1, 1, 1, 8, parameter(number))
+        return message(b"B", b"\0s\0" + value + struct.pack("!hh", 1, 1)) + tail
+
+    total, sent, times, begun = WARM_UP + POINT_QUERIES * 4, 0, [], {}
+    begin = None
+    for connection in connections:
+        begun[connection] = time.perf_counter()
+        connection.sendall(run(sent))
+        sent += 1
+    done = 0
+    while done < total:
+        for key, _ in selector.select():
+            connection = key.fileobj
+            answer = connection.recv(65536)
+            if answer[-6:-1] != b"Z\0\0\0\5" or b"D" not in answer[:16]:
+                raise RuntimeError(f"not the row that was asked for: {answer[:200]!r}")
+            now = time.perf_counter()
+            done += 1
+            if done > WARM_UP:
+                begin = begin or now
+                times.append(now - begun[connection])
+            if sent < total:
+                begun[connection] = time.perf_counter()
+                connection.sendall(run(sent))
+                sent += 1
+    rate = (len(times) - 1) / (time.perf_counter() - begin)
+    for connection in connections:
+        connection.close()
+    return times, rate
 
 
 def drain(port, user, database, sql):
@@ -182,23 +262,36 @@ def measure_start(arguments, config, table):
     table.add("resident memory when idle", resident, None, "", "MiB", "< 100 MiB")
 
 
-def measure_points(gateway, postgres, table):
-    for what, ours, theirs, parameters, aim in [
-        ("SELECT 1", "SELECT 1", "SELECT 1", lambda number: (), "p50 <= 5x"),
-        (
-            "primary-key lookup, prepared",
-            "SELECT o_totalprice, o_orderdate FROM public.orders WHERE o_orderkey = %b",
-            "SELECT o_totalprice, o_orderdate FROM public.orders WHERE o_orderkey = %b",
-            lambda number: (number * 32 + 1,),
-            "p50 <= 8x",
-        ),
-    ]:
+def measure_points(gateway, arguments, postgres, table):
+    lookup = "SELECT o_totalprice, o_orderdate FROM public.orders WHERE o_orderkey = "
+    key = lambda number: number % 1000 * 32 + 1
+
+    def both(what, measure, aim):
         with gateway.connect("shop") as session:
-            our_p50, our_p99 = percentiles(session, ours, parameters)
+            our_p50, our_p99 = quantiles(measure(session))
         with postgres() as session:
-            peer_p50, peer_p99 = percentiles(session, theirs, parameters)
+            peer_p50, peer_p99 = quantiles(measure(session))
         table.add(f"{what}, p50", our_p50, peer_p50, "PostgreSQL", "us", aim)
         table.add(f"{what}, p99", our_p99, peer_p99, "PostgreSQL", "us")
+
+    both("SELECT 1, prepared", lambda session: prepared(session, "SELECT 1", lambda number: ()), "p50 <= 5x")
+    both("SELECT 1, simple protocol", lambda session: simple(session, lambda number: "SELECT 1"), "p50 <= 5x")
+    both(
+        "primary-key lookup, prepared",
+        lambda session: prepared(session, lookup + "%b", lambda number: (key(number),)),
+        "p50 <= 3x",
+    )
+    both(
+        "primary-key lookup, simple protocol",
+        lambda session: simple(session, lambda number: lookup + str(key(number))),
+        "",
+    )
+    ours, our_rate = concurrent(gateway.port, "bench", "shop", lookup + "$1", key)
+    peer, peer_rate = concurrent(arguments.postgres_port, "postgres", "shop", lookup + "$1", key)
+    what = f"primary-key lookup, {CONNECTIONS} connections"
+    for name, our, their in zip(("p50", "p99"), quantiles(ours), quantiles(peer)):
+        table.add(f"{what}, {name}", our, their, "PostgreSQL", "us")
+    table.add(f"{what}, one takes", 1e6 / our_rate, 1e6 / peer_rate, "PostgreSQL", "us")
 
 
 def measure_scan(gateway, postgres_port, runs, table):
@@ -385,7 +478,7 @@ def main():
     part("start", lambda: measure_start(arguments, config, table))
     gateway = Sluice(arguments.programs, config, arguments.scratch)
     try:
-        part("point queries", lambda: measure_points(gateway, postgres, table))
+        part("point queries", lambda: measure_points(gateway, arguments, postgres, table))
         part("scan", lambda: measure_scan(gateway, arguments.postgres_port, arguments.runs, table))
         part("stream", lambda: measure_stream(gateway, arguments, arguments.runs, table))
         part("write", lambda: measure_write(gateway, arguments, postgres, arguments.runs, table))

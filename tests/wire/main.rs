@@ -7,6 +7,7 @@
 
 mod errors;
 mod extended;
+mod repeated;
 mod simple;
 mod startup;
 mod statistics;

@@ -3,6 +3,7 @@
 //! Most statements ask nothing, so nothing is gathered first: a statement that turns out to need the
 //! system catalogs is bound again after they were loaded from the metadata caches.
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,7 +41,12 @@ pub struct GatewayFacts {
 pub(super) struct Introspection {
     facts: Arc<SessionFacts>,
     host: Arc<Host>,
+    /// The session's functions, made when the first of them is called.
+    functions: OnceLock<HashMap<String, Arc<ScalarUDF>>>,
 }
+
+/// The names of the session's functions: the same in every session.
+static FUNCTION_NAMES: OnceLock<HashSet<String>> = OnceLock::new();
 
 impl Introspection {
     pub(super) fn new(gateway: &Arc<GatewayFacts>, session: &SessionView) -> Arc<Self> {
@@ -64,14 +70,30 @@ impl Introspection {
             started_at: micros(gateway.started),
             host: host.clone(),
         });
-        Arc::new(Introspection { facts, host })
+        let functions = OnceLock::new();
+        Arc::new(Introspection {
+            facts,
+            host,
+            functions,
+        })
     }
 
-    pub(super) fn functions(&self) -> Arc<[Arc<ScalarUDF>]> {
-        session_functions(&self.facts)
-            .into_iter()
-            .map(Arc::new)
-            .collect()
+    fn functions(&self) -> &HashMap<String, Arc<ScalarUDF>> {
+        self.functions.get_or_init(|| {
+            let mut by_name = HashMap::new();
+            for function in session_functions(&self.facts) {
+                let function = Arc::new(function);
+                for alias in function.aliases() {
+                    by_name.insert(alias.clone(), function.clone());
+                }
+                by_name.insert(function.name().to_owned(), function);
+            }
+            by_name
+        })
+    }
+
+    fn names(&self) -> &'static HashSet<String> {
+        FUNCTION_NAMES.get_or_init(|| self.functions().keys().cloned().collect())
     }
 
     /// True where something asked for the system catalogs before they were loaded.
@@ -132,6 +154,17 @@ impl VirtualTables for Introspection {
     fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>> {
         pg_catalog::relation(schema, table)?;
         pg_catalog::table(&self.host.snapshot(), schema, table)
+    }
+
+    fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        // Most statements call none: they must not pay for making them.
+        self.names()
+            .contains(name)
+            .then(|| self.functions().get(name).cloned())?
+    }
+
+    fn function_names(&self) -> Vec<String> {
+        self.names().iter().cloned().collect()
     }
 
     fn normalize(&self, statement: &mut Statement) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | `prepared` | prepared statements, and how long their plans hold |
 //! | `queries` | every query's life and history |
 //! | `stream` | the rows, and what can end them |
 //! | `snapshots` | one view of each source for a whole query |
@@ -13,6 +14,7 @@
 
 mod analyze;
 mod introspection;
+mod prepared;
 mod procedures;
 mod queries;
 mod snapshots;
@@ -20,17 +22,15 @@ mod stream;
 mod system_tables;
 mod write;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::FieldRef;
 use async_trait::async_trait;
-use datafusion::logical_expr::ScalarUDF;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::StreamExt;
-use sluice_catalogs::{Catalogs, METADATA_TTL};
+use sluice_catalogs::Catalogs;
 use sluice_planner::explain::{ExplainOptions, RunFigures, explain};
 use sluice_planner::{
     BoundStatement, PhysicalStatement, Placement, PlanSession, Planner, QueryPlan, RULE_SETTINGS,
@@ -46,6 +46,7 @@ pub use system_tables::{SystemSources, system_tables};
 
 use crate::engine::{Engine, Execution, Prepared, RowStream, SessionView};
 use introspection::Introspection;
+use prepared::{Bound, PreparedStatement, SharedStatements};
 use queries::{NewQuery, QueryGuard};
 use stream::Running;
 
@@ -56,28 +57,7 @@ pub struct Coordinator {
     pub(crate) membership: Arc<Membership>,
     pub(crate) queries: Arc<QueryRegistry>,
     pub(crate) facts: Arc<GatewayFacts>,
-}
-
-/// A statement that this coordinator planned.
-struct PreparedStatement {
-    statement: Statement,
-    text: String,
-    declared: Vec<Option<FieldRef>>,
-    bound: BoundStatement,
-}
-
-impl Prepared for PreparedStatement {
-    fn parameters(&self) -> &[FieldRef] {
-        &self.bound.parameters
-    }
-
-    fn output(&self) -> Option<&SchemaRef> {
-        self.bound.output.as_ref()
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    shared: SharedStatements,
 }
 
 impl Coordinator {
@@ -95,6 +75,7 @@ impl Coordinator {
             membership,
             queries,
             facts,
+            shared: SharedStatements::new(),
         }
     }
 
@@ -104,7 +85,6 @@ impl Coordinator {
         session: &SessionView,
         query_id: Arc<str>,
         introspection: &Arc<Introspection>,
-        functions: Arc<[Arc<ScalarUDF>]>,
     ) -> PlanSession {
         let number = |name: &str| session.setting(name).parse::<i64>().ok();
         PlanSession {
@@ -132,7 +112,6 @@ impl Coordinator {
             distribute_above_bytes: number("sluice.distribute_above")
                 .and_then(|n| u64::try_from(n).ok()),
             virtual_tables: introspection.clone(),
-            functions,
         }
     }
 
@@ -143,34 +122,75 @@ impl Coordinator {
         statement: &Statement,
         declared: &[Option<FieldRef>],
         query_id: &Arc<str>,
-    ) -> Result<(BoundStatement, PlanSession)> {
+    ) -> Result<BoundStatement> {
         let introspection = Introspection::new(&self.facts, session);
-        let functions = introspection.functions();
-        let plan_session = self.plan_session(session, query_id.clone(), &introspection, functions);
+        let plan_session = self.plan_session(session, query_id.clone(), &introspection);
         let bound = self.planner.bind(&plan_session, statement, declared).await;
         if !introspection.was_missed() {
-            return Ok((bound?, plan_session));
+            return bound;
         }
         introspection.load(&self.catalogs).await;
-        let bound = self
+        let mut bound = self
             .planner
             .bind(&plan_session, statement, declared)
             .await?;
-        Ok((bound, plan_session))
+        // It holds what this session's catalogs said.
+        bound.is_shareable = false;
+        Ok(bound)
     }
 
-    async fn bind_again(
+    /// What a prepared statement is bound to now.
+    async fn bound(
         &self,
         session: &SessionView,
         prepared: &PreparedStatement,
         query_id: &Arc<str>,
-        run: &Run,
-    ) -> Result<BoundStatement> {
-        let again = self
-            .bind(session, &prepared.statement, &prepared.declared, query_id)
-            .await;
-        let (bound, _) = again.inspect_err(|error| run.guard.fail(error))?;
+    ) -> Result<Arc<Bound>> {
+        if let Some(bound) = prepared.bound_for(session) {
+            return Ok(bound);
+        }
+        let statement = &prepared.statement;
+        let mut again = self
+            .bind(session, statement, &prepared.declared, query_id)
+            .await?;
+        // A column's type may have changed, and with it what was inferred; the client's values have not.
+        if !prepared.takes_same_types(&again) {
+            let told = prepared.told_types();
+            again = self.bind(session, statement, &told, query_id).await?;
+        }
+        let bound = Bound::new(again, session);
+        prepared.rebind(bound.clone());
         Ok(bound)
+    }
+
+    /// Starts a planned run.
+    async fn start(
+        &self,
+        session: &SessionView,
+        mut statement: PhysicalStatement,
+        run: Run,
+    ) -> Result<(Running, PhysicalStatement)> {
+        let opened = tokio::select! {
+            biased;
+            () = run.cancel.cancelled() => Err(stream::cancelled()),
+            opened = snapshots::open(&self.catalogs, &mut statement) => opened,
+        };
+        let snapshots = opened.inspect_err(|error| run.guard.fail(error))?;
+        let workers = match &statement.placement {
+            Placement::Coordinator(_) => 0,
+            Placement::Workers(urls) => urls.len(),
+        };
+        run.guard.planned(run.began.elapsed(), workers);
+        let patience = statement_timeout(session);
+        let running = Running::start(
+            &statement,
+            snapshots,
+            run.guard,
+            run.cancel,
+            patience,
+            &self.membership,
+        )?;
+        Ok((running, statement))
     }
 
     /// Forgets what was known of the source whose answer did not fit the plan.
@@ -182,7 +202,25 @@ impl Coordinator {
         }
     }
 
-    /// Runs a bound statement. An error with [`Error::stale_plan`] comes before any row.
+    /// Runs a prepared statement. An error with [`Error::stale_plan`] comes before any row.
+    async fn run_prepared(
+        &self,
+        session: &SessionView,
+        query_id: &Arc<str>,
+        prepared: &PreparedStatement,
+        run: Run,
+    ) -> Result<Execution> {
+        let bound = self.bound(session, prepared, query_id).await;
+        let bound = bound.inspect_err(|error| run.guard.fail(error))?;
+        let mut done = self
+            .run_bound(session, query_id, &bound.statement, run)
+            .await?;
+        if let Execution::Rows(rows) = &mut done {
+            rows.changed = prepared.is_changed(&bound.statement);
+        }
+        Ok(done)
+    }
+
     async fn run_bound(
         &self,
         session: &SessionView,
@@ -190,25 +228,25 @@ impl Coordinator {
         bound: &BoundStatement,
         run: Run,
     ) -> Result<Execution> {
+        if let StatementKind::Query(query) = &bound.kind {
+            let again = tokio::select! {
+                biased;
+                () = run.cancel.cancelled() => Err(stream::cancelled()),
+                again = self.planner.plan_again(query_id, query, &run.parameters) => again,
+            };
+            if let Some(statement) = again.inspect_err(|error| run.guard.fail(error))? {
+                let (running, statement) = self.start(session, statement, run).await?;
+                return rows(running, &statement).await;
+            }
+        }
         let introspection = Introspection::new(&self.facts, session);
-        // The bound plan holds the functions that it calls.
-        let functions: Arc<[Arc<ScalarUDF>]> = Arc::from([]);
-        let plan_session = self.plan_session(session, query_id.clone(), &introspection, functions);
+        let plan_session = self.plan_session(session, query_id.clone(), &introspection);
         match &bound.kind {
             StatementKind::Query(query) => {
-                let (mut running, statement) = self
+                let (running, statement) = self
                     .run_query(session, &plan_session, bound, query, run)
                     .await?;
-                if !statement.reads().is_empty() {
-                    running.meet_source().await?;
-                }
-                let schema = statement.schema.clone();
-                Ok(Execution::Rows(RowStream {
-                    schema,
-                    verb: "SELECT",
-                    changed: false,
-                    batches: running.into_stream(),
-                }))
+                rows(running, &statement).await
             }
             StatementKind::Explain(options, query) => {
                 self.run_explain(session, &plan_session, bound, options, query, run)
@@ -236,41 +274,16 @@ impl Coordinator {
         plan_session: &PlanSession,
         bound: &BoundStatement,
         query: &QueryPlan,
-        run: Run,
+        mut run: Run,
     ) -> Result<(Running, PhysicalStatement)> {
-        let Run {
-            guard,
-            cancel,
-            parameters,
-            began,
-        } = run;
+        let parameters = std::mem::take(&mut run.parameters);
         let planned = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(stream::cancelled()),
+            () = run.cancel.cancelled() => Err(stream::cancelled()),
             planned = self.planner.plan(plan_session, bound, query, parameters) => planned,
         };
-        let mut statement = planned.inspect_err(|error| guard.fail(error))?;
-        let opened = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(stream::cancelled()),
-            opened = snapshots::open(&self.catalogs, &mut statement) => opened,
-        };
-        let snapshots = opened.inspect_err(|error| guard.fail(error))?;
-        let workers = match &statement.placement {
-            Placement::Coordinator(_) => 0,
-            Placement::Workers(urls) => urls.len(),
-        };
-        guard.planned(began.elapsed(), workers);
-        let patience = statement_timeout(session);
-        let running = Running::start(
-            &statement,
-            snapshots,
-            guard,
-            cancel,
-            patience,
-            &self.membership,
-        )?;
-        Ok((running, statement))
+        let statement = planned.inspect_err(|error| run.guard.fail(error))?;
+        self.start(session, statement, run).await
     }
 
     async fn run_explain(
@@ -327,6 +340,19 @@ struct Run {
     began: Instant,
 }
 
+/// The rows of a run whose source, where it has one, has answered.
+async fn rows(mut running: Running, statement: &PhysicalStatement) -> Result<Execution> {
+    if !statement.reads().is_empty() {
+        running.meet_source().await?;
+    }
+    Ok(Execution::Rows(RowStream {
+        schema: statement.schema.clone(),
+        verb: "SELECT",
+        changed: false,
+        batches: running.into_stream(),
+    }))
+}
+
 fn statement_timeout(session: &SessionView) -> Option<Duration> {
     let millis: u64 = session.setting("statement_timeout").parse().ok()?;
     (millis > 0).then(|| Duration::from_millis(millis))
@@ -342,15 +368,24 @@ impl Engine for Coordinator {
         parameter_types: &[Option<FieldRef>],
     ) -> Result<Arc<dyn Prepared>> {
         let query_id = self.queries.next_id();
-        let (bound, _) = self
+        let bound = self
             .bind(session, statement, parameter_types, &query_id)
             .await?;
-        Ok(Arc::new(PreparedStatement {
-            statement: statement.clone(),
-            text: text.to_owned(),
-            declared: parameter_types.to_vec(),
-            bound,
-        }))
+        let bound = Bound::new(bound, session);
+        let prepared = PreparedStatement::new(statement, text, parameter_types, bound);
+        let prepared = Arc::new(prepared);
+        self.shared.offer(session, &prepared);
+        Ok(prepared)
+    }
+
+    fn recall(
+        &self,
+        session: &SessionView,
+        text: &str,
+        parameter_types: &[Option<FieldRef>],
+    ) -> Option<Arc<dyn Prepared>> {
+        let found = self.shared.get(session, text, parameter_types)?;
+        Some(found)
     }
 
     async fn execute(
@@ -382,26 +417,14 @@ impl Engine for Coordinator {
             parameters,
             began,
         };
-        // Names are believed for a while only: a table may have changed since.
-        let mut rebound = None;
-        if prepared.bound.must_be_bound_again(METADATA_TTL) {
-            rebound = Some(self.bind_again(session, prepared, &query_id, &run).await?);
-        }
-        let bound = rebound.as_ref().unwrap_or(&prepared.bound);
-        let done = self.run_bound(session, &query_id, bound, run.clone()).await;
-        match done {
+        let done = self.run_prepared(session, &query_id, prepared, run.clone());
+        match done.await {
             // No row has left, so that nobody can tell: once more, with what the source says now.
             Err(error) if error.stale_plan => {
                 tracing::debug!(query = %query_id, %error, "planning again");
                 self.forget(&error);
                 run.guard.plan_again();
-                let bound = self.bind_again(session, prepared, &query_id, &run).await?;
-                let changed = bound.output != prepared.bound.output;
-                let mut done = self.run_bound(session, &query_id, &bound, run).await?;
-                if let Execution::Rows(rows) = &mut done {
-                    rows.changed = changed;
-                }
-                Ok(done)
+                self.run_prepared(session, &query_id, prepared, run).await
             }
             done => done,
         }

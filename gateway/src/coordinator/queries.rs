@@ -50,7 +50,7 @@ pub struct QueryEntry {
     /// Its id.
     pub id: Arc<str>,
     /// Its text, cut at 16 KiB.
-    pub text: String,
+    pub text: Arc<str>,
     /// Who sent it.
     pub user: Arc<str>,
     /// The current database.
@@ -120,7 +120,7 @@ pub struct QueryRegistry {
 /// What a query is entered with.
 pub struct NewQuery<'a> {
     /// Its text.
-    pub text: &'a str,
+    pub text: &'a Arc<str>,
     /// Who sent it.
     pub user: Arc<str>,
     /// The current database.
@@ -159,13 +159,13 @@ impl QueryRegistry {
 
     /// A query begins. It ends when the guard is dropped.
     pub fn begin(self: &Arc<Self>, id: Arc<str>, new: NewQuery<'_>) -> QueryGuard {
-        let mut end = new.text.len().min(TEXT_BYTES);
-        while !new.text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let text = match new.text.floor_char_boundary(TEXT_BYTES) {
+            end if end < new.text.len() => new.text[..end].into(),
+            _ => new.text.clone(),
+        };
         let entry = Arc::new(QueryEntry {
             id: id.clone(),
-            text: new.text[..end].to_owned(),
+            text,
             user: new.user,
             database: new.database,
             backend_pid: new.backend_pid,
@@ -283,10 +283,11 @@ impl Drop for QueryGuard {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.registry.running.lock().remove(&self.entry.id);
-        let mut ended = self.registry.ended.lock();
-        if ended.len() >= HISTORY {
-            ended.pop_front();
-        }
-        ended.push_back(self.entry.clone());
+        let _oldest = {
+            let mut ended = self.registry.ended.lock();
+            ended.push_back(self.entry.clone());
+            // Dropped after the lock is free.
+            (ended.len() > HISTORY).then(|| ended.pop_front())
+        };
     }
 }

@@ -177,7 +177,7 @@ fn queries(sources: &SystemSources) -> Vec<Column> {
     vec![
         text("query_id", list.iter().map(|q| Some(q.entry.id.as_ref()))),
         text("state", list.iter().map(|q| Some(q.state.name()))),
-        text("query", list.iter().map(|q| Some(q.entry.text.as_str()))),
+        text("query", list.iter().map(|q| Some(q.entry.text.as_ref()))),
         text(
             "user_name",
             list.iter().map(|q| Some(q.entry.user.as_ref())),

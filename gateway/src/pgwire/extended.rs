@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use sluice_spi::{Error, Result, SqlState};
 
 use super::connection::{Connection, Failure};
@@ -37,6 +38,22 @@ fn is_binary(code: i16) -> Result<bool> {
     }
 }
 
+/// The declared types of parameters; `None` where the client leaves it to us.
+fn declared(types: &[u32]) -> Result<Vec<Option<FieldRef>>> {
+    types
+        .iter()
+        .map(|type_oid| match *type_oid {
+            0 | oid::UNKNOWN => Ok(None),
+            known => field_for_oid(known).map(Some).ok_or_else(|| {
+                Error::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("type with OID {known} does not exist"),
+                )
+            }),
+        })
+        .collect()
+}
+
 impl Connection {
     /// Answers `Parse`.
     pub(super) async fn parse(
@@ -49,23 +66,18 @@ impl Connection {
         let cancel = self.statement_token();
         self.session.entry().begin_statement(&text, cancel.clone());
         self.session.check_new_statement(&name)?;
+        let fields = declared(types);
+        if let Ok(fields) = &fields
+            && let Some(statement) = self.recall(&text, fields)
+        {
+            return self.keep_parsed(name, statement);
+        }
         let mut statements = parse(&text)?;
         if statements.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
             return Err(Error::new(SqlState::SYNTAX_ERROR, message).into());
         }
-        let mut fields = Vec::with_capacity(types.len());
-        for type_oid in types {
-            fields.push(match *type_oid {
-                0 | oid::UNKNOWN => None,
-                known => Some(field_for_oid(known).ok_or_else(|| {
-                    Error::new(
-                        SqlState::UNDEFINED_OBJECT,
-                        format!("type with OID {known} does not exist"),
-                    )
-                })?),
-            });
-        }
+        let fields = fields?;
         let parsed = statements.pop();
         if let Some(parsed) = &parsed {
             let action = match &parsed.body {
@@ -79,6 +91,10 @@ impl Connection {
             self.session.check_not_failed(&action)?;
         }
         let statement = self.prepare(parsed, text, &fields, false, &cancel).await?;
+        self.keep_parsed(name, statement)
+    }
+
+    fn keep_parsed(&mut self, name: String, statement: PreparedStatement) -> Result<(), Failure> {
         if name.is_empty() {
             self.session.drop_statement("");
         }

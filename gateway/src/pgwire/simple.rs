@@ -6,7 +6,7 @@ use super::connection::{Connection, Failure};
 use super::encode::describe;
 use super::message;
 use super::statements::{Outcome, Sent, tag_of};
-use crate::session::{Body, Parsed, parse};
+use crate::session::{Body, Parsed, PreparedStatement, parse};
 
 impl Connection {
     /// Answers `Query`.
@@ -17,6 +17,12 @@ impl Connection {
         // The unnamed statement and portal end here, as in PostgreSQL.
         self.session.drop_statement("");
         self.session.drop_portal("");
+        if let Some(statement) = self.recall(&text, &[]) {
+            self.run_simple(statement, &text, &cancel).await?;
+            self.session.end_implicit(true);
+            self.session.close_transaction_portals();
+            return self.ready().await;
+        }
         let statements = parse(&text)?;
         if statements.is_empty() {
             message::empty_query(&mut self.wire.out);
@@ -46,6 +52,15 @@ impl Connection {
             Body::Sql(_) => Arc::clone(text),
         };
         let statement = self.prepare(Some(parsed), own, &[], false, cancel).await?;
+        self.run_simple(statement, text, cancel).await
+    }
+
+    async fn run_simple(
+        &mut self,
+        statement: PreparedStatement,
+        text: &Arc<str>,
+        cancel: &tokio_util::sync::CancellationToken,
+    ) -> Result<(), Failure> {
         if !statement.parameters.is_empty() {
             let message = format!("there is no parameter ${}", statement.parameters.len());
             return Err(

@@ -83,26 +83,12 @@ impl Connection {
                 _ => (Action::Utility(Arc::from(utility)), None),
             },
         };
-        let parameters: Vec<FieldRef> = prepared
-            .as_ref()
-            .map(|p| p.parameters().to_vec())
-            .unwrap_or_default();
-        let wire = parameters
-            .iter()
-            .enumerate()
-            .map(|(index, field)| {
-                types
-                    .get(index)
-                    .cloned()
-                    .flatten()
-                    .unwrap_or_else(|| Arc::clone(field))
-            })
-            .collect();
         let output = match &action {
             Action::Query(prepared) => prepared.output().cloned(),
             Action::Utility(utility) => self.session.utility_output(utility),
             Action::Empty | Action::Declare(..) => None,
         };
+        let (parameters, wire) = parameters(prepared.as_deref(), types);
         Ok(PreparedStatement {
             text,
             offset,
@@ -111,6 +97,31 @@ impl Connection {
             wire,
             output,
             from_sql,
+        })
+    }
+
+    /// The statement of a text that the engine still knows, so that it need not be parsed.
+    pub(super) fn recall(
+        &mut self,
+        text: &Arc<str>,
+        types: &[Option<FieldRef>],
+    ) -> Option<PreparedStatement> {
+        // A failed transaction has its own answer.
+        if self.session.transaction() == crate::session::Transaction::Failed {
+            return None;
+        }
+        // The engine knows statements without what ends them.
+        let own = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        let prepared = self.engine.recall(&self.session.view(), own, types)?;
+        let (parameters, wire) = parameters(Some(prepared.as_ref()), types);
+        Some(PreparedStatement {
+            text: Arc::clone(text),
+            offset: 0,
+            output: prepared.output().cloned(),
+            action: Action::Query(prepared),
+            parameters,
+            wire,
+            from_sql: false,
         })
     }
 
@@ -488,6 +499,21 @@ impl Connection {
         }
         Ok(Sent::All(sent))
     }
+}
+
+/// The parameters as the engine wants them, and as the client writes them.
+fn parameters(
+    prepared: Option<&dyn Prepared>,
+    types: &[Option<FieldRef>],
+) -> (Vec<FieldRef>, Vec<FieldRef>) {
+    let wanted = prepared.map_or(&[][..], |prepared| prepared.parameters());
+    let declared = |index: usize| types.get(index).cloned().flatten();
+    let wire = wanted
+        .iter()
+        .enumerate()
+        .map(|(index, field)| declared(index).unwrap_or_else(|| Arc::clone(field)))
+        .collect();
+    (wanted.to_vec(), wire)
 }
 
 fn rows(source: RowSource, verb: &'static str, cancel: &CancellationToken) -> Rows {

@@ -58,6 +58,9 @@ pub enum Transaction {
 /// of filling the gateway's memory.
 const MAX_NAMED: usize = 10_000;
 
+/// Settings, and the search path that they say.
+type SearchPath = (Arc<BTreeMap<String, String>>, Arc<[String]>);
+
 /// One connection's state.
 pub struct Session {
     entry: Arc<SessionEntry>,
@@ -66,6 +69,8 @@ pub struct Session {
     statements: BTreeMap<String, Arc<PreparedStatement>>,
     portals: HashMap<String, Portal>,
     prepared_view: Arc<Vec<(String, String)>>,
+    /// The search path of the settings that it was taken from.
+    search_path: Option<SearchPath>,
     /// Notices that the next answer carries.
     notices: Vec<Error>,
 }
@@ -80,6 +85,7 @@ impl Session {
             statements: BTreeMap::new(),
             portals: HashMap::new(),
             prepared_view: Arc::default(),
+            search_path: None,
             notices: Vec::new(),
         }
     }
@@ -104,14 +110,22 @@ impl Session {
     }
 
     /// What the engine is told with each statement.
-    pub fn view(&self) -> SessionView {
+    pub fn view(&mut self) -> SessionView {
         let settings = self.entry.with_settings(Settings::view);
-        let search_path = settings.get("search_path").map_or("", String::as_str);
+        let search_path = match &self.search_path {
+            Some((of, path)) if Arc::ptr_eq(of, &settings) => Arc::clone(path),
+            _ => {
+                let value = settings.get("search_path").map_or("", String::as_str);
+                let path: Arc<[String]> = split_names(value, &self.entry.user).into();
+                self.search_path = Some((Arc::clone(&settings), Arc::clone(&path)));
+                path
+            }
+        };
         SessionView {
             backend_pid: self.entry.pid,
             user: Arc::clone(&self.entry.user),
             database: Arc::clone(&self.entry.database),
-            search_path: split_names(search_path, &self.entry.user).into(),
+            search_path,
             settings,
             in_transaction_block: self.transaction == Transaction::Open,
             client_address: self.entry.client_address,

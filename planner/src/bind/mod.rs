@@ -18,7 +18,8 @@ mod types;
 mod writes;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
@@ -30,6 +31,7 @@ use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Volatility};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Statement};
+use sluice_catalogs::Catalog;
 use sluice_catalogs::pg_catalog::visible_name;
 use sluice_spi::{
     Assigned, Error, NewColumn, OnConflict, Result, SqlState, TableChange, TruncateOptions,
@@ -43,6 +45,7 @@ use writes::{Expected, Parts, Purpose};
 
 use crate::errors::engine_error;
 use crate::explain::ExplainOptions;
+use crate::generic::GenericPlan;
 use crate::rules::pushdown;
 use crate::session::{ParameterType, PlanSession, Planner};
 
@@ -58,6 +61,10 @@ pub struct BoundStatement {
     pub bound_at: Instant,
     /// True where the plan has to run in the coordinator's process (it reads virtual tables).
     pub(crate) local_only: bool,
+    /// True where another session with the same settings would be given the very same plan.
+    pub is_shareable: bool,
+    /// The catalogs whose names it uses, with the version of their metadata.
+    metadata: Vec<(Arc<Catalog>, u64)>,
 }
 
 /// For how long a plan over the session's own tables is believed: they change with every statement, and a
@@ -65,14 +72,19 @@ pub struct BoundStatement {
 const VIRTUAL_TTL: Duration = Duration::from_millis(500);
 
 impl BoundStatement {
-    /// True where its names were looked up too long ago to be believed.
+    /// True where its names were looked up too long ago to be believed, or a catalog has forgotten what it
+    /// said of them since.
     pub fn must_be_bound_again(&self, ttl: Duration) -> bool {
-        self.bound_at.elapsed()
-            > if self.local_only {
-                VIRTUAL_TTL.min(ttl)
-            } else {
-                ttl
-            }
+        let ttl = if self.local_only {
+            VIRTUAL_TTL.min(ttl)
+        } else {
+            ttl
+        };
+        self.bound_at.elapsed() > ttl
+            || self
+                .metadata
+                .iter()
+                .any(|(catalog, version)| catalog.metadata().version() != *version)
     }
 }
 
@@ -213,17 +225,48 @@ pub struct QueryPlan {
     pub(crate) bound: LogicalPlan,
     /// Optimized once for all runs: without parameters and without functions of the current time.
     pub(crate) optimized: Option<LogicalPlan>,
+    /// It means the same at every run with the same parameters.
+    is_settled: bool,
+    /// Runs that were planned.
+    runs: AtomicU32,
+    /// What later runs are made of, once it was tried.
+    generic: OnceLock<Option<GenericPlan>>,
 }
+
+/// At which run the generic plan is made: most statements run once.
+const GENERIC_AT_RUN: u32 = 2;
 
 impl QueryPlan {
     fn new(state: &SessionState, bound: LogicalPlan) -> Result<Self> {
-        let stable = !has_parameters(&bound)? && !depends_on_the_moment(&bound)?;
-        let optimized = if stable {
+        let is_settled = !depends_on_the_moment(&bound)?;
+        let optimized = if is_settled && !has_parameters(&bound)? {
             Some(optimized(state, &bound).map_err(engine_error)?)
         } else {
             None
         };
-        Ok(QueryPlan { bound, optimized })
+        Ok(QueryPlan {
+            bound,
+            optimized,
+            is_settled,
+            runs: AtomicU32::new(0),
+            generic: OnceLock::new(),
+        })
+    }
+
+    /// True once, at the run that shows that there will be more.
+    pub(crate) fn wants_generic(&self) -> bool {
+        self.is_settled && self.runs.fetch_add(1, Ordering::Relaxed) + 1 == GENERIC_AT_RUN
+    }
+
+    /// Keeps the generic plan; without one, further runs are planned one by one.
+    pub(crate) fn keep_generic(&self, generic: Option<GenericPlan>) {
+        // Two runs at once make the same plan: either will do.
+        let _ = self.generic.set(generic);
+    }
+
+    /// The generic plan, where there is one.
+    pub(crate) fn generic(&self) -> Option<&GenericPlan> {
+        self.generic.get()?.as_ref()
     }
 
     /// The plan for one run.
@@ -325,6 +368,12 @@ impl Planner {
         if let Some(table) = statistics::shown_table(&statement) {
             return self.bind_statistics(state, session, &table?).await;
         }
+        // Before the first name is looked up: what is forgotten meanwhile is noticed.
+        let versions: Vec<(Arc<Catalog>, u64)> = self
+            .catalogs
+            .iter()
+            .map(|catalog| (catalog.clone(), catalog.metadata().version()))
+            .collect();
         let mut statement = statement;
         spelling::normalize(&mut statement)?;
         session.virtual_tables.normalize(&mut statement)?;
@@ -370,6 +419,11 @@ impl Planner {
         }
         let parameters = parameter_fields(&plan, &expected.parameters)?;
         let local_only = tables.has_virtual;
+        let is_shareable = !local_only && !calls_session(&plan, session)?;
+        let metadata = versions
+            .into_iter()
+            .filter(|(catalog, _)| tables.uses(catalog) || *catalog.name() == *session.database)
+            .collect();
         let (kind, output) = match purpose.kind(state, plan)? {
             Ok(kind) => (kind, None),
             Err((plan, purpose)) => self.classify(state, session, plan, purpose)?,
@@ -380,6 +434,8 @@ impl Planner {
             output,
             bound_at: Instant::now(),
             local_only,
+            is_shareable,
+            metadata,
         })
     }
 
@@ -589,6 +645,24 @@ fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// True where the plan calls a function that holds facts of `session`.
+fn calls_session(plan: &LogicalPlan, session: &PlanSession) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e {
+                    let own = session.virtual_tables.function(call.func.name());
+                    found |= own.is_some();
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(engine_error)?;
+    Ok(found)
+}
+
 fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
     let name = names::object_name(&function.name)?;
     let ast::FunctionArguments::List(list) = &function.args else {
@@ -628,5 +702,7 @@ fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
         output: None,
         bound_at: Instant::now(),
         local_only: true,
+        is_shareable: false,
+        metadata: Vec::new(),
     })
 }

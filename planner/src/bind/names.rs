@@ -42,6 +42,13 @@ impl ResolvedTables {
         }
     }
 
+    /// True where a table of `catalog` is among them.
+    pub(super) fn uses(&self, catalog: &Arc<Catalog>) -> bool {
+        self.found
+            .values()
+            .any(|found| matches!(found, Found::Table(of, ..) if Arc::ptr_eq(of, catalog)))
+    }
+
     /// The table a reference stands for. Each call gives a source of its own, since each reference keeps
     /// its own notes on what was pushed.
     pub(super) fn source(

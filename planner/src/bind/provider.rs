@@ -88,7 +88,8 @@ impl ContextProvider for BoundNames<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(name).cloned()
+        let of_session = self.session.virtual_tables.function(name);
+        of_session.or_else(|| self.state.scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -114,7 +115,9 @@ impl ContextProvider for BoundNames<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.state.scalar_functions().keys().cloned().collect()
+        let mut names = self.session.virtual_tables.function_names();
+        names.extend(self.state.scalar_functions().keys().cloned());
+        names
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

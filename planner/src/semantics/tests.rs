@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -38,6 +38,12 @@ impl VirtualTables for NoTables {
     }
     fn normalize(&self, _statement: &mut Statement) -> Result<()> {
         Ok(())
+    }
+    fn function(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
+        None
+    }
+    fn function_names(&self) -> Vec<String> {
+        Vec::new()
     }
     fn finish(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(plan)
@@ -80,7 +86,6 @@ fn session() -> PlanSession {
         target_partitions: Some(1),
         distribute_above_bytes: None,
         virtual_tables: Arc::new(NoTables),
-        functions: Arc::from(Vec::new()),
     }
 }
 
