@@ -184,15 +184,15 @@ impl ConnectorScanExec {
     }
 
     /// The same scan for another query, of `handle` where its filters changed. Splits are asked for anew:
-    /// `None` where that makes other than the one that this scan has, and where this scan depends on
-    /// operators above it.
+    /// `None` where there is not just one, and where this scan has several partitions or depends on operators
+    /// above it.
     pub async fn again(
         &self,
         query_id: &Arc<str>,
         handle: Option<TableHandle>,
         parallelism: usize,
     ) -> Result<Option<Self>> {
-        if !self.dynamic_filters.is_empty() || self.splits().count() != 1 {
+        if !self.dynamic_filters.is_empty() || self.groups.len() != 1 {
             return Ok(None);
         }
         let handle = handle.unwrap_or_else(|| self.target.handle.clone());
@@ -218,6 +218,7 @@ impl ConnectorScanExec {
         Ok(Some(ConnectorScanExec {
             target: Arc::new(target),
             groups: vec![splits],
+            keys: Arc::default(),
             metrics: ExecutionPlanMetricsSet::new(),
             ..self.clone()
         }))

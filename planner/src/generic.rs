@@ -92,17 +92,21 @@ impl GenericPlan {
             else {
                 return Ok(None);
             };
+            let state = in_one_piece(state);
             let logical = state.optimize(&rest).map_err(engine_error)?;
-            let plan = physical_plan(state, &logical).await?;
+            let plan = physical_plan(&state, &logical).await?;
             (plan, logical, Some(lookup))
         };
         let scan = match leaf(&plan) {
-            Some(scan) => scan,
-            None => return Ok(None),
+            // A read in several pieces is planned each time: how many depends on the moment.
+            Some(Some(scan)) if scan.groups().len() == 1 => Some(scan),
+            Some(None) if lookup.is_none() => None,
+            _ => return Ok(None),
         };
-        if lookup.is_some() && scan.is_none() {
-            return Ok(None);
-        }
+        // The run at hand uses the operators that it has made.
+        let scan = scan.map(|scan| Arc::new(scan.clone()) as Arc<dyn ExecutionPlan>);
+        let scan = scan.map(ExecutionPlan::reset_state).transpose();
+        let plan = fresh(&plan, scan.map_err(engine_error)?).map_err(engine_error)?;
         let sluice = SluiceOptions::of(state.config());
         Ok(Some(GenericPlan {
             workers: workers.to_vec(),
@@ -156,6 +160,17 @@ impl GenericPlan {
             logical: self.logical.clone(),
         }))
     }
+}
+
+/// The same state for plans whose tables are read in one piece, as most runs with a filter read them.
+fn in_one_piece(state: &SessionState) -> SessionState {
+    let mut state = state.clone();
+    let options = state.config_mut().options_mut();
+    options.execution.target_partitions = 1;
+    if let Some(sluice) = options.extensions.get_mut::<SluiceOptions>() {
+        sluice.workers = 0;
+    }
+    state
 }
 
 /// The leaf of a plan that may be kept: `None` where the plan is of another shape or holds operators that

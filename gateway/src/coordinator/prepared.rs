@@ -199,8 +199,15 @@ impl SharedStatements {
         }
         let key = self.key(session, text, declared);
         let found = self.shard(key).lock().kept.get(&key).cloned()?;
-        let same = *found.text == *text && found.declared == declared;
-        (same && found.bound_for(session).is_some()).then_some(found)
+        if *found.text != *text || found.declared != declared {
+            return None;
+        }
+        let bound = found.bound_for(session)?;
+        // A run that found its table changed has bound it to something else since.
+        let as_told = bound.statement.is_shareable
+            && !found.is_changed(&bound.statement)
+            && found.takes_same_types(&bound.statement);
+        as_told.then_some(found)
     }
 
     /// Keeps a statement that `session` has just prepared, where its text came before.

@@ -18,7 +18,7 @@ mod types;
 mod writes;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct BoundStatement {
     pub(crate) local_only: bool,
     /// True where another session with the same settings would be given the very same plan.
     pub is_shareable: bool,
+    /// True where its tables hold what was so when it was bound (`generate_series(1, extract(day FROM now()))`).
+    is_momentary: bool,
     /// The catalogs whose names it uses, with the version of their metadata.
     metadata: Vec<(Arc<Catalog>, u64)>,
 }
@@ -80,7 +82,8 @@ impl BoundStatement {
         } else {
             ttl
         };
-        self.bound_at.elapsed() > ttl
+        self.is_momentary
+            || self.bound_at.elapsed() > ttl
             || self
                 .metadata
                 .iter()
@@ -401,7 +404,8 @@ impl Planner {
                 expected.parameters[index].clone_from(declared);
             }
         }
-        let plan = plan_statement(self, state, session, &tables, statement, &expected)?;
+        let (plan, is_momentary) =
+            plan_statement(self, state, session, &tables, statement, &expected)?;
         let plan = session.virtual_tables.finish(plan)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
         let plan = purpose.typed(plan, session)?;
@@ -419,7 +423,7 @@ impl Planner {
         }
         let parameters = parameter_fields(&plan, &expected.parameters)?;
         let local_only = tables.has_virtual;
-        let is_shareable = !local_only && !calls_session(&plan, session)?;
+        let is_shareable = !local_only && !is_momentary && !calls_session(&plan, session)?;
         let metadata = versions
             .into_iter()
             .filter(|(catalog, _)| tables.uses(catalog) || *catalog.name() == *session.database)
@@ -435,6 +439,7 @@ impl Planner {
             bound_at: Instant::now(),
             local_only,
             is_shareable,
+            is_momentary,
             metadata,
         })
     }
@@ -529,6 +534,7 @@ impl Planner {
     }
 }
 
+/// The typed plan; and whether it holds what was so only now.
 fn plan_statement(
     planner: &Planner,
     state: &SessionState,
@@ -536,7 +542,7 @@ fn plan_statement(
     tables: &names::ResolvedTables,
     statement: Statement,
     expected: &Expected,
-) -> Result<LogicalPlan> {
+) -> Result<(LogicalPlan, bool)> {
     let parser = &state.config_options().sql_parser;
     let options = ParserOptions::from(parser);
     let provider = provider::BoundNames {
@@ -544,6 +550,7 @@ fn plan_statement(
         state,
         session,
         tables,
+        depends_on_the_moment: AtomicBool::new(false),
     };
     let sql = SqlToRel::new_with_options(&provider, options);
     let mut context =
@@ -551,8 +558,10 @@ fn plan_statement(
     if let Some(values) = &expected.values {
         context.set_table_schema(Some(values.clone()));
     }
-    sql.sql_statement_to_plan_with_context(statement, &mut context)
-        .map_err(engine_error)
+    let plan = sql
+        .sql_statement_to_plan_with_context(statement, &mut context)
+        .map_err(engine_error)?;
+    Ok((plan, provider.depends_on_the_moment.into_inner()))
 }
 
 /// The fields of the parameters: the client's declarations first, then what the plan needs, then what a
@@ -630,9 +639,7 @@ fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
-                if let Expr::ScalarFunction(call) = e {
-                    found |= call.func.signature().volatility == Volatility::Stable;
-                }
+                found |= is_stable(e);
                 Ok(if found {
                     TreeNodeRecursion::Stop
                 } else {
@@ -643,6 +650,16 @@ fn depends_on_the_moment(plan: &LogicalPlan) -> Result<bool> {
     })
     .map_err(engine_error)?;
     Ok(found)
+}
+
+/// A function that gives one answer in a statement, and another one in the next.
+fn is_stable(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility == Volatility::Stable)
+}
+
+/// A function that may give another answer in the next statement.
+fn may_change(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable)
 }
 
 /// True where the plan calls a function that holds facts of `session`.
@@ -703,6 +720,7 @@ fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
         bound_at: Instant::now(),
         local_only: true,
         is_shareable: false,
+        is_momentary: false,
         metadata: Vec::new(),
     })
 }

@@ -1,10 +1,12 @@
 //! What the engine's SQL planner asks while it plans: tables that were found before, functions, types.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
@@ -18,6 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::may_change;
 use super::names::ResolvedTables;
 use super::types::PgTypePlanner;
 use crate::session::{PlanSession, Planner};
@@ -28,6 +31,9 @@ pub(super) struct BoundNames<'a> {
     pub(super) state: &'a SessionState,
     pub(super) session: &'a PlanSession,
     pub(super) tables: &'a ResolvedTables,
+    /// A table function was given what another statement would give it differently (`now()`): its argument
+    /// is in the table now.
+    pub(super) depends_on_the_moment: AtomicBool,
 }
 
 impl ContextProvider for BoundNames<'_> {
@@ -48,6 +54,11 @@ impl ContextProvider for BoundNames<'_> {
             .get(name)
             .cloned()
             .ok_or_else(|| plan_datafusion_err!("Invalid function '{name}'"))?;
+        for arg in &args {
+            if arg.exists(|e| Ok(may_change(e)))? {
+                self.depends_on_the_moment.store(true, Ordering::Relaxed);
+            }
+        }
         let props = self.state.execution_props();
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(self.state.config_options()))
