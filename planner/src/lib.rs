@@ -14,7 +14,8 @@ mod semantics;
 mod session;
 
 pub use bind::{
-    AnalyzedTable, BoundStatement, CallArgument, QueryPlan, RowsAtSource, StatementKind, TargetTable,
+    AnalyzedTable, BoundStatement, CallArgument, QueryPlan, RowsAtSource, StatementKind,
+    TargetTable,
 };
 pub use errors::engine_error;
 pub use physical::{PhysicalStatement, Placement};

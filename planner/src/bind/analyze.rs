@@ -4,7 +4,6 @@
 //! The layout of the query's only row is known here alone: [`AnalyzedTable::figures`] reads it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
@@ -62,17 +61,12 @@ impl Planner {
             .and_then(|scan| scan.aggregate(Vec::<Expr>::new(), aggregates))
             .and_then(LogicalPlanBuilder::build)
             .map_err(engine_error)?;
-        Ok(BoundStatement {
-            kind: StatementKind::Analyze(AnalyzedTable {
-                catalog,
-                table,
-                reading: QueryPlan::new(state, plan)?,
-            }),
-            parameters: Vec::new(),
-            output: None,
-            bound_at: Instant::now(),
-            local_only: false,
-        })
+        let kind = StatementKind::Analyze(AnalyzedTable {
+            catalog,
+            table,
+            reading: QueryPlan::new(state, plan)?,
+        });
+        Ok(BoundStatement::unshared(kind, None, false))
     }
 }
 

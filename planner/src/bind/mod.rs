@@ -74,6 +74,20 @@ pub struct BoundStatement {
 const VIRTUAL_TTL: Duration = Duration::from_millis(500);
 
 impl BoundStatement {
+    /// A statement without parameters that every session binds for itself.
+    fn unshared(kind: StatementKind, output: Option<SchemaRef>, local_only: bool) -> Self {
+        BoundStatement {
+            kind,
+            parameters: Vec::new(),
+            output,
+            bound_at: Instant::now(),
+            local_only,
+            is_shareable: false,
+            is_momentary: false,
+            metadata: Vec::new(),
+        }
+    }
+
     /// True where its names were looked up too long ago to be believed, or a catalog has forgotten what it
     /// said of them since.
     pub fn must_be_bound_again(&self, ttl: Duration) -> bool {
@@ -384,13 +398,7 @@ impl Planner {
         let (mut statement, purpose) = match parts {
             Parts::Planned(statement, purpose) => (statement, purpose),
             Parts::Whole(kind) => {
-                return Ok(BoundStatement {
-                    kind,
-                    parameters: Vec::new(),
-                    output: None,
-                    bound_at: Instant::now(),
-                    local_only: false,
-                });
+                return Ok(BoundStatement::unshared(kind, None, false));
             }
         };
         let native = passthrough::resolve(self, &mut statement).await?;
@@ -713,14 +721,6 @@ fn bind_call(function: &ast::Function) -> Result<BoundStatement> {
             ))),
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(BoundStatement {
-        kind: StatementKind::Call { name, arguments },
-        parameters: Vec::new(),
-        output: None,
-        bound_at: Instant::now(),
-        local_only: true,
-        is_shareable: false,
-        is_momentary: false,
-        metadata: Vec::new(),
-    })
+    let kind = StatementKind::Call { name, arguments };
+    Ok(BoundStatement::unshared(kind, None, true))
 }

@@ -4,7 +4,6 @@
 //! one leaves it NULL. The last row, without a column's name, is the whole table's.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{ScalarValue, TableReference};
@@ -74,14 +73,9 @@ impl Planner {
         let (_, metadata, statistics) = names::stored(self, session, table).await?;
         let plan = rows(&metadata, &statistics).map_err(engine_error)?;
         let output = Arc::new(plan.schema().as_arrow().clone());
-        Ok(BoundStatement {
-            kind: StatementKind::Query(QueryPlan::new(state, plan)?),
-            parameters: Vec::new(),
-            output: Some(output),
-            bound_at: Instant::now(),
-            // Seen as they are, not as they were when it was prepared.
-            local_only: true,
-        })
+        let kind = StatementKind::Query(QueryPlan::new(state, plan)?);
+        // Local: seen as they are, not as they were when it was prepared.
+        Ok(BoundStatement::unshared(kind, Some(output), true))
     }
 }
 

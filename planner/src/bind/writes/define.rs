@@ -3,6 +3,7 @@
 //! What is not understood is refused: a constraint that would be left out silently is a wrong table.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::{Field, FieldRef};
 use datafusion::common::Result as EngineResult;
@@ -401,6 +402,7 @@ fn typed(
         state,
         session,
         tables: &tables,
+        depends_on_the_moment: AtomicBool::new(false),
     };
     let options = ParserOptions::from(&state.config_options().sql_parser);
     // The engine's own way to type a column forgets the tag.
