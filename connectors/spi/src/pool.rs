@@ -8,7 +8,7 @@
 //! The process's own lists are behind one mutex that is held for a push or a pop, never across a wait.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -395,6 +395,14 @@ impl<D: Dial> Deref for Pooled<D> {
 
     fn deref(&self) -> &D::Connection {
         self.connection.as_ref().expect(
+            "only close, detach and drop take the connection, and nothing derefs after them",
+        )
+    }
+}
+
+impl<D: Dial> DerefMut for Pooled<D> {
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        self.connection.as_mut().expect(
             "only close, detach and drop take the connection, and nothing derefs after them",
         )
     }

@@ -1,0 +1,203 @@
+//! What the source takes over, and why not the rest.
+//!
+//! One rule per file: [`compare`], [`like`] and [`nulls`] judge a leaf of a filter, this file combines
+//! them; [`operations`] judges all else. The measure is the engine's own answer: a conjunct is taken
+//! *exactly* only where the server keeps just the rows that the engine would keep, and as a *superset*
+//! where it keeps those and some more.
+
+mod compare;
+mod like;
+mod nulls;
+mod operations;
+mod reason;
+
+use sluice_spi::{
+    Expr, FilterPushdown, Literal, Operation, Pushdown, Pushed, Reason, RelColumn, ScalarExpr,
+    TableHandle, TableMetadata,
+};
+
+use crate::config::ZeroDates;
+use crate::facts::Facts;
+use crate::render::can_render;
+use crate::types::ColumnType;
+
+/// The verdict on an expression, with what to send.
+#[derive(Debug, Clone, PartialEq)]
+enum Verdict {
+    Exactly(ScalarExpr),
+    Superset(ScalarExpr, Reason),
+    No(Reason),
+}
+
+fn no(reason: impl Into<String>) -> Verdict {
+    Verdict::No(Reason(reason.into()))
+}
+
+/// What rules may know of the columns.
+struct Scope<'a> {
+    columns: &'a [RelColumn],
+    types: &'a [ColumnType],
+    zero_dates: ZeroDates,
+    /// One table with nothing but filters.
+    plain: bool,
+}
+
+impl<'a> Scope<'a> {
+    fn of(handle: &'a TableHandle, facts: &'a Facts) -> Self {
+        Scope {
+            columns: handle.relation.columns(),
+            types: &facts.columns,
+            zero_dates: facts.zero_dates,
+            plain: handle.relation.is_plain(),
+        }
+    }
+
+    fn column(&self, name: &str) -> Option<(&'a RelColumn, &'a ColumnType)> {
+        let index = self.columns.iter().position(|column| column.name == name)?;
+        Some((&self.columns[index], self.types.get(index)?))
+    }
+}
+
+/// The connector's answers.
+pub(crate) struct Rules {
+    /// The catalog file's key of that name.
+    pub(crate) transfer_cost: f64,
+}
+
+impl Pushdown for Rules {
+    fn apply_filter(
+        &self,
+        _table: &TableMetadata,
+        handle: &TableHandle,
+        conjuncts: &[Expr],
+    ) -> FilterPushdown {
+        let facts = match Facts::of(handle) {
+            Ok(facts) => facts,
+            Err(error) => {
+                let outcome = conjuncts
+                    .iter()
+                    .map(|_| Pushed::No(Reason(error.message.clone())))
+                    .collect();
+                return FilterPushdown {
+                    handle: handle.clone(),
+                    outcome,
+                };
+            }
+        };
+        let scope = Scope::of(handle, &facts);
+        let mut taken = Vec::new();
+        let outcome = conjuncts
+            .iter()
+            .map(|conjunct| match offer(conjunct, &scope) {
+                Verdict::Exactly(expr) => {
+                    taken.push(expr);
+                    Pushed::Exactly
+                }
+                Verdict::Superset(expr, reason) => {
+                    taken.push(expr);
+                    Pushed::Superset(reason)
+                }
+                Verdict::No(reason) => Pushed::No(reason),
+            })
+            .collect();
+        FilterPushdown {
+            handle: handle.with_relation(handle.relation.filtered(taken)),
+            outcome,
+        }
+    }
+
+    fn apply(
+        &self,
+        input: &TableHandle,
+        operation: &Operation<'_>,
+    ) -> std::result::Result<TableHandle, Reason> {
+        operations::apply(input, operation)
+    }
+
+    fn transfer_cost(&self) -> f64 {
+        self.transfer_cost
+    }
+}
+
+fn offer(conjunct: &Expr, scope: &Scope<'_>) -> Verdict {
+    let Some(expr) = ScalarExpr::from_expr(conjunct) else {
+        return Verdict::No(reason::of_unknown(conjunct));
+    };
+    match judge(&expr, scope) {
+        // The rules and the renderer have to agree; where they do not, the engine does the work.
+        Verdict::Exactly(sent) | Verdict::Superset(sent, _)
+            if !can_render(&sent, scope.columns, scope.types) =>
+        {
+            no("it has a constant that cannot be written in the source's SQL")
+        }
+        verdict => verdict,
+    }
+}
+
+fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
+    match expr {
+        ScalarExpr::And(all) => {
+            let mut sent = Vec::new();
+            let mut why = None;
+            for part in all {
+                match judge(part, scope) {
+                    Verdict::Exactly(part) => sent.push(part),
+                    Verdict::Superset(part, reason) => {
+                        sent.push(part);
+                        why.get_or_insert(reason);
+                    }
+                    // Without this part, more rows come back.
+                    Verdict::No(reason) => {
+                        why.get_or_insert(reason);
+                    }
+                }
+            }
+            match (sent.is_empty(), why) {
+                (true, why) => Verdict::No(why.unwrap_or_else(|| Reason("it is empty".into()))),
+                (false, None) => Verdict::Exactly(ScalarExpr::And(sent)),
+                (false, Some(reason)) => Verdict::Superset(ScalarExpr::And(sent), reason),
+            }
+        }
+        ScalarExpr::Or(any) => {
+            let mut sent = Vec::new();
+            let mut why = None;
+            for part in any {
+                match judge(part, scope) {
+                    Verdict::Exactly(part) => sent.push(part),
+                    Verdict::Superset(part, reason) => {
+                        sent.push(part);
+                        why.get_or_insert(reason);
+                    }
+                    Verdict::No(reason) => return Verdict::No(reason),
+                }
+            }
+            match why {
+                None => Verdict::Exactly(ScalarExpr::Or(sent)),
+                Some(reason) => Verdict::Superset(ScalarExpr::Or(sent), reason),
+            }
+        }
+        // Three-valued NOT is the same here and there; the opposite of a superset is a subset.
+        ScalarExpr::Not(inner) => match judge(inner, scope) {
+            Verdict::Exactly(inner) => Verdict::Exactly(ScalarExpr::Not(Box::new(inner))),
+            Verdict::Superset(_, reason) | Verdict::No(reason) => Verdict::No(reason),
+        },
+        ScalarExpr::IsNull { expr: inner, .. } => nulls::judge(expr, inner, scope),
+        ScalarExpr::Column(name) => match scope.column(name) {
+            Some((_, ColumnType::Bool)) => Verdict::Exactly(expr.clone()),
+            _ => no("it is not a boolean column"),
+        },
+        ScalarExpr::Literal(Literal::Boolean(_)) => Verdict::Exactly(expr.clone()),
+        ScalarExpr::Literal(_) => no("it is a constant"),
+        ScalarExpr::Compare { op, left, right } => compare::judge(*op, left, right, scope),
+        ScalarExpr::InList {
+            expr,
+            list,
+            negated,
+        } => compare::judge_in(expr, list, *negated, scope),
+        ScalarExpr::Like { .. } => like::judge(expr, scope),
+        ScalarExpr::Arithmetic { .. }
+        | ScalarExpr::Cast { .. }
+        | ScalarExpr::Case { .. }
+        | ScalarExpr::Coalesce { .. } => no("it is computed by the engine"),
+    }
+}
