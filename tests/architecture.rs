@@ -33,12 +33,13 @@ const MAY_IMPORT: [(&str, &[&str]); 8] = [
 const TESTS_MAY_IMPORT: [&str; 1] = ["sluice-connector-*"];
 
 /// Libraries that belong to certain rooms alone: frames to the front, each source's client to its connector.
-const BELONGS_TO: [(&str, &[&str]); 4] = [
+const BELONGS_TO: [(&str, &[&str]); 5] = [
     ("pgwire", &["sluice-gateway"]),
     (
         "tokio-postgres",
         &["sluice-connector-postgres", "sluice-tests"],
     ),
+    ("mysql_async", &["sluice-connector-mysql"]),
     ("tpchgen", &["sluice-connector-tpch"]),
     (
         "datafusion-distributed",

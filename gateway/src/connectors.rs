@@ -9,6 +9,7 @@ use sluice_spi::{ConnectionBudgets, ConnectorContext, ConnectorFactory, Error};
 pub fn factories() -> Vec<Box<dyn ConnectorFactory>> {
     vec![
         Box::new(sluice_connector_postgres::PostgresFactory),
+        Box::new(sluice_connector_mysql::MySqlFactory),
         Box::new(sluice_connector_lake::LakeFactory),
         Box::new(sluice_connector_tpch::TpchFactory),
         Box::new(sluice_connector_memory::MemoryFactory),

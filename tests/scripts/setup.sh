@@ -34,6 +34,20 @@ postgres_server() {
   [ -n "$(postgres_bin)" ] || die "Debian's postgresql package is installed, yet there is no /usr/lib/postgresql/*/bin/postgres"
 }
 
+mariadb_server() {
+  if have mariadbd || [ -x /usr/sbin/mariadbd ]; then note "MariaDB server: /usr/sbin/mariadbd"; return; fi
+  # The package would start a service; the tests run private servers. 101 is "not allowed".
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+    made=1
+  fi
+  apt_install mariadb-server mariadb-client
+  [ -z "$made" ] || as_root rm -f $policy
+  [ -x /usr/sbin/mariadbd ] || die "Debian's mariadb-server package is installed, yet there is no /usr/sbin/mariadbd"
+}
+
 # python_env NAME PACKAGE…: a virtual environment in the cache, filled once per list of packages.
 python_env() {
   local name=$1 folder=$CACHE/$1 wanted
@@ -56,7 +70,7 @@ case "$1" in
   run) rust; need psql postgresql-client ;;
   demo) rust; postgres_server; need psql postgresql-client; need setpriv util-linux ;;
   test)
-    rust; postgres_server; need psql postgresql-client; need setpriv util-linux
+    rust; postgres_server; mariadb_server; need psql postgresql-client; need setpriv util-linux
     python_env python-test "${TEST_PYTHON[@]}"
     ;;
   bench)

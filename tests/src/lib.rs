@@ -1,7 +1,7 @@
 //! The harness of the black-box suites: it starts real servers on private ports, talks to them over their
 //! public protocols, compares their answers, and takes everything down again.
 //!
-//! It relies on the built `sluice` binary and on the PostgreSQL server programs of the machine. It never
+//! It relies on the built `sluice` binary and on the PostgreSQL and MariaDB server programs of the machine. It never
 //! imports a crate of the product: what a suite cannot see through a port, a user cannot see either.
 //!
 //! Everything is blocking. A suite that needs an asynchronous client brings its own runtime.
@@ -14,6 +14,7 @@ pub mod frames;
 pub mod gateway;
 pub mod golden;
 pub mod leaks;
+pub mod mariadb;
 pub mod paths;
 pub mod postgres;
 pub mod process;
@@ -22,6 +23,7 @@ pub mod wait;
 
 pub use client::{Connection, Rows, ServerError};
 pub use gateway::{Gateway, GatewayOptions};
+pub use mariadb::MariaDbServer;
 pub use postgres::PostgresServer;
 
 /// Whether the long variants run, too (`make test-all`).

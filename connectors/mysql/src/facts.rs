@@ -44,7 +44,7 @@ impl Facts {
     /// How the columns of each of the relation's leaves are read, left to right.
     pub(crate) fn leaf_types(&self) -> Vec<&[ColumnType]> {
         if self.leaves.is_empty() {
-            return vec![&self.columns];
+            return vec![self.columns.as_slice()];
         }
         self.leaves.iter().map(Vec::as_slice).collect()
     }

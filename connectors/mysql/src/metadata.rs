@@ -16,6 +16,7 @@ use crate::facts::Facts;
 use crate::pool::Source;
 use crate::statistics;
 use crate::types::ColumnType;
+use crate::write::STAGING_PREFIX;
 
 /// The catalog's names and descriptions.
 pub(crate) struct CatalogMetadata {
@@ -195,8 +196,12 @@ impl Metadata for CatalogMetadata {
     }
 }
 
-/// A line of a listing; `None` for what is no table (MariaDB's sequences, temporary tables).
+/// A line of a listing; `None` for what is no table (MariaDB's sequences, temporary tables) or not one yet.
 fn summary(row: &Row) -> Option<TableSummary> {
+    let name = text(row, 0)?;
+    if name.starts_with(STAGING_PREFIX) {
+        return None;
+    }
     let options = text(row, 3).unwrap_or_default();
     let kind = match text(row, 1)?.as_str() {
         "VIEW" | "SYSTEM VIEW" => TableKind::View,
@@ -205,7 +210,7 @@ fn summary(row: &Row) -> Option<TableSummary> {
         _ => TableKind::Table,
     };
     Some(TableSummary {
-        name: text(row, 0)?,
+        name,
         kind,
         // What servers write there for views.
         comment: text(row, 2)

@@ -61,14 +61,14 @@ pub(crate) struct TableSplits {
 #[async_trait]
 impl SplitSource for TableSplits {
     async fn splits(&self, handle: &TableHandle, request: &SplitRequest) -> Result<Vec<Split>> {
-        let (base, filtered) = base_of(&handle.relation);
-        let Relation::Scan { schema, table, .. } = base else {
-            return Ok(vec![whole("native query".to_owned())]);
-        };
-        let label = format!("{schema}.{table}");
+        let label = handle.relation.to_string();
         let relaxed = self.source.reading.consistency == Consistency::Relaxed;
         let readers = request.parallelism.min(self.source.max_connections());
-        if !relaxed || readers < 2 || !filtered {
+        let leaves = handle.relation.leaves();
+        let [Relation::Scan { schema, table, .. }] = leaves.as_slice() else {
+            return Ok(vec![whole(label)]);
+        };
+        if !relaxed || readers < 2 || !handle.relation.is_plain() {
             return Ok(vec![whole(label)]);
         }
         let Some(column) = Facts::of(handle)?.split_by else {
@@ -126,16 +126,6 @@ impl TableSplits {
         };
         Ok(value(0).zip(value(1)))
     }
-}
-
-/// The table below filters, and whether there is nothing but filters above it.
-fn base_of(relation: &Relation) -> (&Relation, bool) {
-    let mut base = relation;
-    while let Relation::Filter { input, .. } = base {
-        base = input;
-    }
-    let is_base = matches!(base, Relation::Scan { .. } | Relation::Native { .. });
-    (base, is_base)
 }
 
 fn whole(label: String) -> Split {
