@@ -93,17 +93,17 @@ impl MariaDbServer {
     /// between tabs, no header. Panics at the first error.
     #[track_caller]
     pub fn query(&self, sql: &str) -> String {
-        let output = self
-            .client()
-            .args(["-e", sql])
-            .output()
-            .expect("the mariadb client starts (apt-get install mariadb-server; make test does it)");
+        let output = self.client().args(["-e", sql]).output().expect(
+            "the mariadb client starts (apt-get install mariadb-server; make test does it)",
+        );
         assert!(
             output.status.success(),
             "{sql}\n{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     /// Loads a CSV file with a header line.
@@ -119,7 +119,12 @@ impl MariaDbServer {
     pub fn client(&self) -> Command {
         let mut command = Command::new("mariadb");
         command
-            .args(["--no-defaults", "--batch", "--skip-column-names", "--local-infile"])
+            .args([
+                "--no-defaults",
+                "--batch",
+                "--skip-column-names",
+                "--local-infile",
+            ])
             .args(["--default-character-set=utf8mb4", "-h", "127.0.0.1"])
             .args(["-u", ADMINISTRATOR, "-D", "shop"])
             .arg(format!("-P{}", self.port))

@@ -156,11 +156,7 @@ pub(crate) fn keys_by_table(rows: &[Row]) -> HashMap<String, Keys> {
         .filter_map(|row| {
             // A part of a column, or an expression: not a key of the columns.
             let whole = number(row, 3).is_none();
-            Some((
-                text(row, 0)?,
-                text(row, 1)?,
-                text(row, 2).filter(|_| whole),
-            ))
+            Some((text(row, 0)?, text(row, 1)?, text(row, 2).filter(|_| whole)))
         })
         .collect();
     let mut found: HashMap<String, Keys> = HashMap::new();

@@ -49,6 +49,15 @@ pub struct MySqlConfig {
     /// the source.
     #[serde(default = "default_transfer_cost")]
     pub transfer_cost: f64,
+    /// How long a read waits for the keys of a join that are still being collected (`"10s"`), so that the
+    /// source is asked for the rows with those keys alone. `"0s"` never waits. A session overrules it with
+    /// `sluice.dynamic_filter_wait`.
+    #[serde(
+        default = "default_dynamic_filter_wait",
+        deserialize_with = "duration_or_zero"
+    )]
+    #[schemars(with = "String")]
+    pub dynamic_filter_wait: Duration,
     /// A PEM file with the certificate authorities that `verify-ca` and `verify-full` trust. Without it
     /// they trust the public ones.
     #[serde(default)]
@@ -135,6 +144,12 @@ fn default_transfer_cost() -> f64 {
     1.0
 }
 
+/// The wait ends as soon as the other side of the join is read, so this only bounds a slow one. Reading a
+/// whole table at once would seldom be done before.
+fn default_dynamic_filter_wait() -> Duration {
+    Duration::from_secs(10)
+}
+
 /// Connections that a catalog may be given: more would be a mistake in the file.
 const MAX_CONNECTIONS_LIMIT: usize = 10_000;
 
@@ -203,8 +218,7 @@ impl MySqlConfig {
             )
         };
         let form = "\"url\" is not of the form mysql://user@host:port/database";
-        let hint =
-            "Write mysql://user@host:port/database; special characters are percent-encoded.";
+        let hint = "Write mysql://user@host:port/database; special characters are percent-encoded.";
         // The parser's own message may quote the URL, and with it a password: say only that it is wrong.
         let url = Url::parse(&self.url).map_err(|_| bad(form.into()).with_hint(hint))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
@@ -234,7 +248,9 @@ impl MySqlConfig {
                 }
                 other => {
                     return Err(bad(format!("\"url\" has an unknown parameter \"{other}\""))
-                        .with_hint("The only one is sslmode; session settings go into \"options\"."));
+                        .with_hint(
+                            "The only one is sslmode; session settings go into \"options\".",
+                        ));
                 }
             }
         }
@@ -252,8 +268,9 @@ impl MySqlConfig {
         let user = match (&self.user, url.username()) {
             (Some(user), _) => user.clone(),
             (None, "") => {
-                return Err(bad("no user is given".into())
-                    .with_hint("Write it in \"url\" or as \"user\"."));
+                return Err(
+                    bad("no user is given".into()).with_hint("Write it in \"url\" or as \"user\".")
+                );
             }
             (None, user) => decoded(user)?,
         };
@@ -314,8 +331,7 @@ impl MySqlConfig {
                 .with_danger_accept_invalid_certs(true)
                 .with_danger_skip_domain_validation(true),
             TlsMode::VerifyCa | TlsMode::VerifyFull => {
-                let options =
-                    options.with_danger_skip_domain_validation(mode == TlsMode::VerifyCa);
+                let options = options.with_danger_skip_domain_validation(mode == TlsMode::VerifyCa);
                 match &self.ca {
                     Some(ca) => options
                         .with_root_certs(vec![file(ca).into()])
@@ -327,8 +343,20 @@ impl MySqlConfig {
     }
 }
 
-/// Reads `"10s"`, `"500ms"`, `"2min"` or a number of seconds.
+/// Reads a duration that ends some time.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Duration, D::Error> {
+    let found = duration_or_zero(deserializer)?;
+    if found.is_zero() {
+        Err(serde::de::Error::custom("a duration must not be zero"))
+    } else {
+        Ok(found)
+    }
+}
+
+/// Reads `"10s"`, `"500ms"`, `"2min"` or a number of seconds.
+fn duration_or_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Duration, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Raw {
@@ -338,7 +366,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
     let wrong = |text: &str| {
         serde::de::Error::custom(format!("\"{text}\" is not a duration (write 10s or 500ms)"))
     };
-    let found = match Raw::deserialize(deserializer)? {
+    Ok(match Raw::deserialize(deserializer)? {
         Raw::Seconds(seconds) => Duration::from_secs(seconds),
         Raw::Text(text) => {
             let digits = text
@@ -352,12 +380,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<D
                 _ => return Err(wrong(&text)),
             }
         }
-    };
-    if found.is_zero() {
-        Err(serde::de::Error::custom("a duration must not be zero"))
-    } else {
-        Ok(found)
-    }
+    })
 }
 
 #[cfg(test)]
@@ -368,10 +391,7 @@ mod tests {
     fn target(keys: &str) -> Result<Target> {
         let config: MySqlConfig =
             sluice_spi::parse_section("catalogs/shop.toml", toml::from_str(keys).unwrap())?;
-        config.target(&ConnectorContext {
-            catalog: "shop".into(),
-            config_dir: Some("/etc/sluice".into()),
-        })
+        config.target(&ConnectorContext::local("shop", Some("/etc/sluice".into())))
     }
 
     #[test]
@@ -404,6 +424,16 @@ mod tests {
     }
 
     #[test]
+    fn only_the_wait_for_keys_may_be_none() {
+        let read = |keys: &str| {
+            sluice_spi::parse_section::<MySqlConfig>("", toml::from_str(keys).unwrap())
+        };
+        let none = read("url = ''\ndynamic_filter_wait = '0s'").unwrap();
+        assert_eq!(none.dynamic_filter_wait, Duration::ZERO);
+        assert!(read("url = ''\nwait_timeout = '0s'").is_err());
+    }
+
+    #[test]
     fn mistakes_are_named_and_passwords_are_not() {
         for (keys, message) in [
             (
@@ -414,10 +444,7 @@ mod tests {
                 "url = 'mysql://a:hunter2@b:port/c'",
                 "catalog \"shop\": \"url\" is not of the form mysql://user@host:port/database",
             ),
-            (
-                "url = 'mysql://b/c'",
-                "catalog \"shop\": no user is given",
-            ),
+            ("url = 'mysql://b/c'", "catalog \"shop\": no user is given"),
             (
                 "url = 'mysql://a@b/c?sslmode=maybe'",
                 "catalog \"shop\": sslmode \"maybe\" is unknown",

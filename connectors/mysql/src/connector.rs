@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mysql_async::Params;
 use sluice_spi::{
     Connector, ConnectorContext, ConnectorFactory, Metadata, Passthrough, Pushdown, Reader, Result,
-    ScanDescription, SplitSource, TableHandle, Writer, parse_section,
+    RunTimeKeys, ScanDescription, SplitSource, TableHandle, Writer, parse_section,
 };
 
 use crate::catalog_sql::{self, number};
@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::metadata::CatalogMetadata;
 use crate::passthrough::NativeQueries;
 use crate::pool::Source;
-use crate::pushdown::Rules;
+use crate::pushdown::{LIST_ITEMS, Rules};
 use crate::read::{Access, ReadPlan, TableReader};
 use crate::render::{Constants, Query, select};
 use crate::splits::TableSplits;
@@ -33,6 +33,10 @@ impl ConnectorFactory for MySqlFactory {
     fn create(&self, context: ConnectorContext, keys: toml::Table) -> Result<Arc<dyn Connector>> {
         let place = format!("catalogs/{}.toml", context.catalog);
         let config: MySqlConfig = parse_section(&place, keys)?;
+        let keys = RunTimeKeys {
+            max_keys: LIST_ITEMS,
+            wait: config.dynamic_filter_wait,
+        };
         let target = config.target(&context)?;
         let budget = context
             .connections
@@ -58,6 +62,7 @@ impl ConnectorFactory for MySqlFactory {
                 source: source.clone(),
             },
             rules,
+            keys,
             source,
         }))
     }
@@ -76,6 +81,7 @@ struct MySqlCatalog {
     native: NativeQueries,
     writer: TableWriter,
     rules: Rules,
+    keys: RunTimeKeys,
 }
 
 #[async_trait]
@@ -125,6 +131,10 @@ impl Connector for MySqlCatalog {
 
     fn pushdown(&self) -> Option<&dyn Pushdown> {
         Some(&self.rules)
+    }
+
+    fn run_time_keys(&self) -> Option<RunTimeKeys> {
+        Some(self.keys)
     }
 
     fn writer(&self) -> Option<&dyn Writer> {

@@ -146,9 +146,7 @@ fn words(error: &ClientError) -> String {
         ClientError::Server(server) => lower_first(&server.message),
         ClientError::Io(IoError::Io(io)) => lower_first(&io.to_string()),
         ClientError::Io(IoError::Tls(tls)) => lower_first(&tls.to_string()),
-        ClientError::Driver(driver) => {
-            lower_first(driver.to_string().trim_end_matches('.'))
-        }
+        ClientError::Driver(driver) => lower_first(driver.to_string().trim_end_matches('.')),
         // A URL's error may quote the URL.
         ClientError::Url(_) => "the address is not understood".to_owned(),
         ClientError::Other(other) => lower_first(&other.to_string()),

@@ -8,8 +8,8 @@
 //! pushdown ─► render ─► literal                             SQL
 //! ```
 //!
-//! Relies on mysql_async for the protocol (binary rows, TLS by rustls, no compression) and on deadpool for
-//! the pool. Sessions that read are read-only, and no statement outlives the stream that asked for it:
+//! Relies on mysql_async for the protocol (binary rows, TLS by rustls, no compression) and on the contract's
+//! pool. Sessions that read are read-only, and no statement outlives the stream that asked for it:
 //! the server is told to kill it. Never sends an expression whose meaning at the source is not the
 //! engine's.
 //!

@@ -286,8 +286,16 @@ mod tests {
             scale,
         };
         for (literal, column, sql) in [
-            (Literal::Int(i64::MIN), &ColumnType::Int8, Some("-9223372036854775808")),
-            (Literal::UInt(u64::MAX), &ColumnType::UInt64, Some("18446744073709551615")),
+            (
+                Literal::Int(i64::MIN),
+                &ColumnType::Int8,
+                Some("-9223372036854775808"),
+            ),
+            (
+                Literal::UInt(u64::MAX),
+                &ColumnType::UInt64,
+                Some("18446744073709551615"),
+            ),
             (Literal::Int(5), &ColumnType::Double, None),
             (Literal::Int(5), &ColumnType::Year, None),
             (Literal::Int(2024), &ColumnType::Year, Some("2024")),
@@ -298,26 +306,50 @@ mod tests {
             (price(9_999_999_999, 2), &money, Some("99999999.99")),
             (price(10_000_000_000, 2), &money, None),
             (Literal::Float64(0.1), &ColumnType::Double, Some("1e-1")),
-            (Literal::Float64(-1.5e300), &ColumnType::Double, Some("-1.5e300")),
+            (
+                Literal::Float64(-1.5e300),
+                &ColumnType::Double,
+                Some("-1.5e300"),
+            ),
             (Literal::Float64(f64::NAN), &ColumnType::Double, None),
             (Literal::Float32(0.1), &ColumnType::Float, None),
-            (Literal::Bytes(vec![0, 0xff]), &ColumnType::Bytes, Some("x'00ff'")),
-            (Literal::Date(-719_162), &ColumnType::Date, Some("DATE'0001-01-01'")),
+            (
+                Literal::Bytes(vec![0, 0xff]),
+                &ColumnType::Bytes,
+                Some("x'00ff'"),
+            ),
+            (
+                Literal::Date(-719_162),
+                &ColumnType::Date,
+                Some("DATE'0001-01-01'"),
+            ),
             (Literal::Date(-719_163), &ColumnType::Date, None),
             (
                 Literal::Timestamp(-1),
                 &ColumnType::DateTime { fraction: 6 },
                 Some("TIMESTAMP'1969-12-31 23:59:59.999999'"),
             ),
-            (Literal::Timestamp(-1), &ColumnType::DateTime { fraction: 3 }, None),
-            (Literal::TimestampTz(0), &ColumnType::Timestamp { fraction: 0 }, None),
+            (
+                Literal::Timestamp(-1),
+                &ColumnType::DateTime { fraction: 3 },
+                None,
+            ),
+            (
+                Literal::TimestampTz(0),
+                &ColumnType::Timestamp { fraction: 0 },
+                None,
+            ),
             (
                 Literal::TimestampTz(1_000_000_000),
                 &ColumnType::Timestamp { fraction: 0 },
                 Some("TIMESTAMP'1970-01-01 00:16:40'"),
             ),
         ] {
-            assert_eq!(inline(literal.clone(), column).as_deref(), sql, "{literal:?}");
+            assert_eq!(
+                inline(literal.clone(), column).as_deref(),
+                sql,
+                "{literal:?}"
+            );
         }
     }
 }

@@ -213,8 +213,9 @@ fn summary(row: &Row) -> Option<TableSummary> {
         name,
         kind,
         // What servers write there for views.
-        comment: text(row, 2)
-            .filter(|comment| !comment.is_empty() && (kind != TableKind::View || comment != "VIEW")),
+        comment: text(row, 2).filter(|comment| {
+            !comment.is_empty() && (kind != TableKind::View || comment != "VIEW")
+        }),
     })
 }
 

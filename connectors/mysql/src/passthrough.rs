@@ -96,8 +96,7 @@ impl Passthrough for NativeQueries {
                 name,
                 native_type: native,
                 // The server does not say: text is compared by its bytes.
-                collation: matches!(column_type, ColumnType::Text(_))
-                    .then(|| "unknown".to_owned()),
+                collation: matches!(column_type, ColumnType::Text(_)).then(|| "unknown".to_owned()),
                 deterministic: !matches!(column_type, ColumnType::Text(_)),
                 // A date's NOT NULL is not known, and with it what IS NULL would say.
                 nullable: !column_type.is_calendar(),

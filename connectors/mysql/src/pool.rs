@@ -1,10 +1,10 @@
 //! The source of one catalog: its pool, its sessions, and the guard that leaves no statement running.
 //!
 //! Relies on the contract's pool, and so on the fleet's budget of connections. Connects lazily, so that a
-//! source that is down fails its queries only. A connection goes back to the pool only when nothing runs on it and its session is as it was
-//! made; anything else is killed at the server and closed. A MySQL server notices that a client is gone
-//! when it writes to it, which a sort or a join may do much later: so the kill comes from a second,
-//! short connection.
+//! source that is down fails its queries only. A connection goes back to the pool only when nothing runs on
+//! it and its session is as it was made; anything else is killed at the server and closed. A MySQL server
+//! notices that a client is gone when it writes to it, which a sort or a join may do much later: so the kill
+//! comes from a second, short connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,6 @@ pub(crate) struct Source {
     max_connections: usize,
     pub(crate) reading: Reading,
     pub(crate) read_only: bool,
-    pub(crate) transfer_cost: f64,
 }
 
 impl Source {
@@ -77,7 +76,6 @@ impl Source {
             max_connections: target.max_connections,
             reading: target.reading,
             read_only: target.read_only,
-            transfer_cost: target.transfer_cost,
         }
     }
 

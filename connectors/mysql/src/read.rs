@@ -85,8 +85,11 @@ impl ReadPlan {
                 Error::internal("a table handle cannot be written in the source's SQL")
             })
         };
-        let small =
-            limit.is_some_and(|limit| limit <= SMALL_LIMIT) || facts.is_key_lookup(relation);
+        let small = limit.is_some_and(|limit| limit <= SMALL_LIMIT)
+            || facts.is_key_lookup(relation)
+            || relation
+                .max_rows()
+                .is_some_and(|rows| rows <= SMALL_LIMIT as u64);
         let access = match (projection.is_empty(), small) {
             (true, _) => Access::Count,
             (false, true) => Access::Few,

@@ -149,7 +149,10 @@ fn check_columns(
     schema: &SchemaRef,
 ) -> Result<()> {
     if columns.len() != plan.types.len() {
-        return Err(stale(catalog, "the table has other columns at the source".into()));
+        return Err(stale(
+            catalog,
+            "the table has other columns at the source".into(),
+        ));
     }
     for (index, column) in columns.iter().enumerate() {
         if !plan.types[index].reads(column) {
@@ -170,13 +173,14 @@ const FLUSH: &str = "The table has changed: CALL CATALOG.system.flush_metadata()
 fn stale(catalog: &str, message: String) -> Error {
     Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
         .with_hint(FLUSH)
+        .with_stale_plan()
         .with_source(catalog)
 }
 
 /// Our own statement names only what the source described: where that is gone, it went since.
 fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
     if !plan.native && matches!(error.code.code(), "42P01" | "42703" | "3F000") {
-        return error.with_hint(FLUSH);
+        return error.with_hint(FLUSH).with_stale_plan();
     }
     error
 }

@@ -68,7 +68,8 @@ impl SplitSource for TableSplits {
         let [Relation::Scan { schema, table, .. }] = leaves.as_slice() else {
             return Ok(vec![whole(label)]);
         };
-        if !relaxed || readers < 2 || !handle.relation.is_plain() {
+        // Nothing is asked for small answers.
+        if !relaxed || readers < 2 || request.limit.is_some() || !handle.relation.is_plain() {
             return Ok(vec![whole(label)]);
         }
         let Some(column) = Facts::of(handle)?.split_by else {
@@ -102,7 +103,12 @@ impl SplitSource for TableSplits {
 
 impl TableSplits {
     /// The least and the greatest key: two probes of its index.
-    async fn bounds(&self, schema: &str, table: &str, column: &str) -> Result<Option<(i128, i128)>> {
+    async fn bounds(
+        &self,
+        schema: &str,
+        table: &str,
+        column: &str,
+    ) -> Result<Option<(i128, i128)>> {
         let quoted = |name: &str| {
             quote_identifier(name).ok_or_else(|| {
                 Error::new(

@@ -87,9 +87,8 @@ pub(crate) async fn of(source: &Source, table: &TableMetadata) -> Result<TableSt
                     None => Estimate::Unknown,
                 },
                 // An index counts NULL as a value, and may count before the rows do.
-                distinct: distinct.map_or(Estimate::Unknown, |count| {
-                    Estimate::About(count.min(rows))
-                }),
+                distinct: distinct
+                    .map_or(Estimate::Unknown, |count| Estimate::About(count.min(rows))),
                 min: bound(histogram.least, data_type),
                 max: bound(histogram.greatest, data_type),
             }
@@ -157,10 +156,7 @@ fn of_mysql(json: &str) -> Option<Histogram> {
         serde_json::Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let (first, last) = (
-        buckets.first()?.as_array()?,
-        buckets.last()?.as_array()?,
-    );
+    let (first, last) = (buckets.first()?.as_array()?, buckets.last()?.as_array()?);
     let is_singleton = first.len() == 2;
     let distinct = if is_singleton {
         buckets.len() as f64

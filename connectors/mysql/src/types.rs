@@ -398,10 +398,7 @@ impl ColumnType {
             ColumnType::Float => wire == Wire::MYSQL_TYPE_FLOAT,
             ColumnType::Double => wire == Wire::MYSQL_TYPE_DOUBLE,
             ColumnType::Decimal { .. } => {
-                matches!(
-                    wire,
-                    Wire::MYSQL_TYPE_DECIMAL | Wire::MYSQL_TYPE_NEWDECIMAL
-                )
+                matches!(wire, Wire::MYSQL_TYPE_DECIMAL | Wire::MYSQL_TYPE_NEWDECIMAL)
             }
             ColumnType::Text(_) => (is_string && is_text) || wire == Wire::MYSQL_TYPE_NULL,
             ColumnType::Json => wire == Wire::MYSQL_TYPE_JSON || is_string,

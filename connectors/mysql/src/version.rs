@@ -102,12 +102,7 @@ mod tests {
             ("8.0.36", "MySQL 8.0.36", true, false),
             ("8.4.0-commercial", "MySQL 8.4.0", true, false),
             ("5.5.9-log", "MySQL 5.5.9", false, false),
-            (
-                "10.11.19-MariaDB-0+deb12u1",
-                "MariaDB 10.11.19",
-                true,
-                true,
-            ),
+            ("10.11.19-MariaDB-0+deb12u1", "MariaDB 10.11.19", true, true),
             ("5.5.5-10.4.2-MariaDB", "MariaDB 10.4.2", true, false),
             ("11.4.1-mariadb-log", "MariaDB 11.4.1", true, true),
         ] {

@@ -69,7 +69,10 @@ fn parts(text: &[u8], scale: i8) -> Result<(bool, impl Iterator<Item = u8>, usiz
     if fraction[kept..].iter().any(|byte| *byte != b'0') {
         return Err(too_long());
     }
-    let digits = whole.iter().chain(&fraction[..kept]).map(|byte| byte - b'0');
+    let digits = whole
+        .iter()
+        .chain(&fraction[..kept])
+        .map(|byte| byte - b'0');
     Ok((negative, digits, scale - kept))
 }
 

@@ -125,9 +125,7 @@ impl Decoder {
             ColumnType::Bytes | ColumnType::Geometry => {
                 Decoder::Bytes(BinaryBuilder::with_capacity(rows, 0))
             }
-            ColumnType::Bit { bits } => {
-                Decoder::Bit(StringViewBuilder::with_capacity(rows), *bits)
-            }
+            ColumnType::Bit { bits } => Decoder::Bit(StringViewBuilder::with_capacity(rows), *bits),
             ColumnType::Date => Decoder::Date(Date32Builder::with_capacity(rows), zero_dates),
             ColumnType::DateTime { .. } | ColumnType::Timestamp { .. } => {
                 let zone = match data_type {
@@ -139,9 +137,7 @@ impl Decoder {
                     zero_dates,
                 )
             }
-            ColumnType::Time => {
-                Decoder::Time(IntervalMonthDayNanoBuilder::with_capacity(rows))
-            }
+            ColumnType::Time => Decoder::Time(IntervalMonthDayNanoBuilder::with_capacity(rows)),
         })
     }
 
@@ -201,7 +197,11 @@ impl Decoder {
             (Decoder::Time(builder), Value::Time(..)) => {
                 builder.append_value(temporal::interval(value));
             }
-            _ => return Err(Fault::broken("is not of the type that the server announced")),
+            _ => {
+                return Err(Fault::broken(
+                    "is not of the type that the server announced",
+                ));
+            }
         }
         Ok(())
     }

@@ -6,7 +6,11 @@ use mysql_async::Value;
 
 use super::*;
 
-fn column(column: &ColumnType, zero: ZeroDates, values: &[Value]) -> std::result::Result<ArrayRef, String> {
+fn column(
+    column: &ColumnType,
+    zero: ZeroDates,
+    values: &[Value],
+) -> std::result::Result<ArrayRef, String> {
     let mut decoder = Decoder::new(column, &column.data_type(), zero, 4).unwrap();
     for value in values {
         decoder
@@ -22,10 +26,17 @@ fn decimals_are_read_to_their_last_digit() {
         ("0.00", 2, 0),
         ("-0.05", 2, -5),
         ("123", 2, 12_300),
-        ("99999999999999999999999999999999999999", 0, 10_i128.pow(38) - 1),
+        (
+            "99999999999999999999999999999999999999",
+            0,
+            10_i128.pow(38) - 1,
+        ),
         ("00012.50", 2, 1_250),
     ] {
-        assert_eq!(decimal::read_i128(text.as_bytes(), scale).unwrap(), expected);
+        assert_eq!(
+            decimal::read_i128(text.as_bytes(), scale).unwrap(),
+            expected
+        );
         assert_eq!(
             decimal::read_i256(text.as_bytes(), scale).unwrap(),
             i256::from_i128(expected)
@@ -36,7 +47,10 @@ fn decimals_are_read_to_their_last_digit() {
     assert!(decimal::read_i128(b"1e5", 0).is_err());
     assert!(decimal::read_i128(b"", 0).is_err());
     let long = "-".to_owned() + &"9".repeat(65);
-    assert_eq!(decimal::read_i256(long.as_bytes(), 0).unwrap().to_string(), long);
+    assert_eq!(
+        decimal::read_i256(long.as_bytes(), 0).unwrap().to_string(),
+        long
+    );
 }
 
 #[test]
@@ -51,7 +65,13 @@ fn dates_are_those_of_the_calendar() {
     ] {
         assert_eq!(temporal::date(year, month, day), Some(days));
     }
-    for (year, month, day) in [(0, 0, 0), (2024, 0, 1), (2024, 2, 0), (2023, 2, 29), (2024, 13, 1)] {
+    for (year, month, day) in [
+        (0, 0, 0),
+        (2024, 0, 1),
+        (2024, 2, 0),
+        (2023, 2, 29),
+        (2024, 13, 1),
+    ] {
         assert_eq!(temporal::date(year, month, day), None);
     }
 }

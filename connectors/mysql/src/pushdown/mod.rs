@@ -11,6 +11,8 @@ mod nulls;
 mod operations;
 mod reason;
 
+pub(crate) use compare::LIST_ITEMS;
+
 use sluice_spi::{
     Expr, FilterPushdown, Literal, Operation, Pushdown, Pushed, Reason, RelColumn, ScalarExpr,
     TableHandle, TableMetadata,

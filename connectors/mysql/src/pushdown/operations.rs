@@ -109,9 +109,7 @@ pub(super) fn apply(input: &TableHandle, operation: &Operation<'_>) -> Answer<Ta
     if !can_write(&relation, &facts) {
         return refuse("it cannot be written in the source's SQL");
     }
-    let payload = facts
-        .to_payload()
-        .map_err(|error| Reason(error.message))?;
+    let payload = facts.to_payload().map_err(|error| Reason(error.message))?;
     Ok(TableHandle {
         payload,
         ..input.with_relation(relation)
@@ -119,10 +117,7 @@ pub(super) fn apply(input: &TableHandle, operation: &Operation<'_>) -> Answer<Ta
 }
 
 /// Columns and types of computed outputs.
-fn described(
-    outputs: &[Output],
-    scope: &Scope<'_>,
-) -> Answer<(Vec<RelColumn>, Vec<ColumnType>)> {
+fn described(outputs: &[Output], scope: &Scope<'_>) -> Answer<(Vec<RelColumn>, Vec<ColumnType>)> {
     let mut columns = Vec::with_capacity(outputs.len());
     let mut types = Vec::with_capacity(outputs.len());
     for output in outputs {
@@ -302,8 +297,12 @@ fn sum(argument: &ColumnType, result: Option<ValueType>) -> Answer<ColumnType> {
             Some(ValueType::Int64),
         ) => Ok(ColumnType::Int64),
         (
-            ColumnType::Int8 | ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64
-            | ColumnType::UInt64 | ColumnType::Year,
+            ColumnType::Int8
+            | ColumnType::Int16
+            | ColumnType::Int32
+            | ColumnType::Int64
+            | ColumnType::UInt64
+            | ColumnType::Year,
             Some(ValueType::Decimal { precision, scale }),
         ) => Ok(ColumnType::Decimal { precision, scale }),
         (
@@ -358,7 +357,10 @@ fn join(
         on: on.to_vec(),
         columns,
     };
-    Ok((relation, with_leaves(left_facts.derived(types), &right_facts)))
+    Ok((
+        relation,
+        with_leaves(left_facts.derived(types), &right_facts),
+    ))
 }
 
 fn joins_text(conjunct: &ScalarExpr, scope: &Scope<'_>) -> bool {
@@ -377,11 +379,7 @@ fn joins_text(conjunct: &ScalarExpr, scope: &Scope<'_>) -> bool {
     }
 }
 
-fn union(
-    input: &TableHandle,
-    facts: &Facts,
-    others: &[TableHandle],
-) -> Answer<(Relation, Facts)> {
+fn union(input: &TableHandle, facts: &Facts, others: &[TableHandle]) -> Answer<(Relation, Facts)> {
     let mut inputs = vec![input.relation.clone()];
     let mut columns = input.relation.columns().to_vec();
     let mut all = facts.derived(facts.columns.clone());

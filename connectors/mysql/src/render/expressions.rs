@@ -206,14 +206,22 @@ impl Writer {
                 if negated || text.is_label {
                     return Some(exact);
                 }
-                Some(format!("({} IN ({}) AND {exact})", column.sql, inline(values)))
+                Some(format!(
+                    "({} IN ({}) AND {exact})",
+                    column.sql,
+                    inline(values)
+                ))
             }
             _ => {
                 let items: Vec<String> = values
                     .into_iter()
                     .map(|value| self.constant(value))
                     .collect();
-                Some(format!("{} {not}IN ({})", operand(column), items.join(", ")))
+                Some(format!(
+                    "{} {not}IN ({})",
+                    operand(column),
+                    items.join(", ")
+                ))
             }
         }
     }
@@ -232,8 +240,7 @@ impl Writer {
     fn bytes(&mut self, text: &str) -> String {
         match self.constants {
             Constants::Parameters => {
-                self.parameters
-                    .push(Value::Bytes(text.as_bytes().to_vec()));
+                self.parameters.push(Value::Bytes(text.as_bytes().to_vec()));
                 "CAST(? AS BINARY)".to_owned()
             }
             Constants::Inline => SqlValue::bytes(text).inline,

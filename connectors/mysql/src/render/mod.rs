@@ -15,8 +15,8 @@ use crate::facts::Facts;
 use crate::literal::quote_identifier;
 use crate::splits::KeyRange;
 use crate::types::ColumnType;
-pub(crate) use expressions::{flip, is_comparable};
 use expressions::{Named, Writer, operand};
+pub(crate) use expressions::{flip, is_comparable};
 
 /// How constants are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,11 +196,7 @@ impl<'a> Renderer<'a> {
                 table,
                 columns,
             } => {
-                let name = format!(
-                    "{}.{}",
-                    quote_identifier(schema)?,
-                    quote_identifier(table)?
-                );
+                let name = format!("{}.{}", quote_identifier(schema)?, quote_identifier(table)?);
                 if self.plain {
                     return self.leaf(name, "", columns);
                 }
@@ -438,12 +434,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    fn order(
-        &mut self,
-        keys: &[SortKey],
-        columns: &[RelColumn],
-        env: &[Named],
-    ) -> Option<String> {
+    fn order(&mut self, keys: &[SortKey], columns: &[RelColumn], env: &[Named]) -> Option<String> {
         let mut parts = Vec::new();
         for key in keys {
             let sql = self.writer.value(&key.expr, env)?;
@@ -526,7 +517,11 @@ impl<'a> Renderer<'a> {
                 .map(|(index, column)| format!("{} AS `c{index}`", column.sql))
                 .collect();
             selects.push(format!("SELECT {}{}", items.join(", "), block.body()));
-            types = block.env.into_iter().map(|column| column.column_type).collect();
+            types = block
+                .env
+                .into_iter()
+                .map(|column| column.column_type)
+                .collect();
         }
         let alias = self.alias();
         Some(Block {

@@ -74,7 +74,13 @@ fn equal(left: &str, right: &str) -> ScalarExpr {
 }
 
 #[track_caller]
-fn check(relation: &Relation, facts: &Facts, projection: &[usize], limit: Option<usize>, expected: &str) {
+fn check(
+    relation: &Relation,
+    facts: &Facts,
+    projection: &[usize],
+    limit: Option<usize>,
+    expected: &str,
+) {
     let query = Query {
         relation,
         facts,
@@ -164,7 +170,13 @@ fn parameters_stand_in_the_order_of_the_text() {
 #[test]
 fn rows_are_counted_at_the_source() {
     let (relation, facts) = items();
-    check(&relation, &facts, &[], None, "SELECT count(*) FROM `shop`.`it``ems`");
+    check(
+        &relation,
+        &facts,
+        &[],
+        None,
+        "SELECT count(*) FROM `shop`.`it``ems`",
+    );
     check(
         &relation,
         &facts,
@@ -184,9 +196,11 @@ fn operations_nest() {
             kind,
             columns: JoinKind::columns(kind, left.columns(), right.columns()),
             left: Box::new(left),
-            right: Box::new(
-                right.filtered(vec![compare(CompareOp::Gt, "c_age", Literal::Int(30))]),
-            ),
+            right: Box::new(right.filtered(vec![compare(
+                CompareOp::Gt,
+                "c_age",
+                Literal::Int(30),
+            )])),
             on: vec![equal("customer", "c_id")],
         }
     };
@@ -295,8 +309,20 @@ fn each_row_once_means_all_of_its_columns() {
     );
     let derived = "FROM (SELECT DISTINCT `t1`.`id` AS `c0`, `t1`.`customer` AS `c1` \
                    FROM `shop`.`orders` AS `t1`) AS `t2`";
-    check(&relation, &facts, &[1], None, &format!("SELECT `t2`.`c1` {derived}"));
-    check(&relation, &facts, &[], None, &format!("SELECT count(*) {derived}"));
+    check(
+        &relation,
+        &facts,
+        &[1],
+        None,
+        &format!("SELECT `t2`.`c1` {derived}"),
+    );
+    check(
+        &relation,
+        &facts,
+        &[],
+        None,
+        &format!("SELECT count(*) {derived}"),
+    );
 }
 
 #[test]

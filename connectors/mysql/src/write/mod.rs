@@ -45,7 +45,9 @@ impl Writer for TableWriter {
             WriteTarget::Insert(target) => {
                 if target.on_conflict.is_some() {
                     return Err(Error::unsupported("ON CONFLICT is not supported for MySQL")
-                        .with_detail("MySQL takes a conflict of any unique key for the one that is meant.")
+                        .with_detail(
+                            "MySQL takes a conflict of any unique key for the one that is meant.",
+                        )
                         .with_source(self.source.catalog()));
                 }
                 self.must_take_rows(&target.schema, &target.table).await?;
@@ -158,7 +160,12 @@ impl TableWriter {
         let sql = "SELECT CONCAT(CONNECTION_ID(), '_', LEFT(REPLACE(UUID(), '-', ''), 12))";
         let unique = ask_one(&self.source, session, sql).await?;
         let name = format!("{STAGING_PREFIX}{unique}");
-        let held = ask_one(&self.source, session, &format!("SELECT GET_LOCK('{name}', 0)")).await?;
+        let held = ask_one(
+            &self.source,
+            session,
+            &format!("SELECT GET_LOCK('{name}', 0)"),
+        )
+        .await?;
         if held != "1" {
             return Err(Error::internal("a name for an unfinished table was taken"));
         }

@@ -45,8 +45,7 @@ impl RowWriter {
             if array.is_null(row) {
                 out.push_str("NULL");
             } else {
-                write_value(array, row, out)
-                    .map_err(|what| refused(name, what))?;
+                write_value(array, row, out).map_err(|what| refused(name, what))?;
             }
         }
         out.push(')');
@@ -98,7 +97,11 @@ fn write_value(
         }};
     }
     match array.data_type() {
-        DataType::Boolean => out.push(if array.as_boolean().value(row) { '1' } else { '0' }),
+        DataType::Boolean => out.push(if array.as_boolean().value(row) {
+            '1'
+        } else {
+            '0'
+        }),
         DataType::Int8 => number!(Int8Type),
         DataType::Int16 => number!(Int16Type),
         DataType::Int32 => number!(Int32Type),
@@ -107,7 +110,10 @@ fn write_value(
         DataType::UInt16 => number!(UInt16Type),
         DataType::UInt32 => number!(UInt32Type),
         DataType::UInt64 => number!(UInt64Type),
-        DataType::Float32 => float(f64::from(array.as_primitive::<Float32Type>().value(row)), out)?,
+        DataType::Float32 => float(
+            f64::from(array.as_primitive::<Float32Type>().value(row)),
+            out,
+        )?,
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row), out)?,
         DataType::Decimal128(..) => {
             out.push_str(&array.as_primitive::<Decimal128Type>().value_as_string(row));
@@ -141,7 +147,11 @@ fn write_value(
                 .and_then(|days| days.checked_add(value.nanoseconds / 1_000))
                 .ok_or(BEYOND)?;
             let sign = if micros < 0 { "-" } else { "" };
-            let _ = write!(out, "'{sign}{}'", clock(micros.checked_abs().ok_or(BEYOND)?));
+            let _ = write!(
+                out,
+                "'{sign}{}'",
+                clock(micros.checked_abs().ok_or(BEYOND)?)
+            );
         }
         _ => return Err("is of a type that MySQL does not have"),
     }
@@ -163,7 +173,9 @@ fn float(value: f64, out: &mut String) -> std::result::Result<(), &'static str> 
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{
+        Float64Array, IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray,
+    };
     use arrow::datatypes::IntervalMonthDayNano;
 
     use super::*;
@@ -175,7 +187,10 @@ mod tests {
             one(Arc::new(StringArray::from(vec!["it's"]))).unwrap(),
             "_utf8mb4 x'69742773'"
         );
-        assert_eq!(one(Arc::new(Float64Array::from(vec![0.1]))).unwrap(), "1e-1");
+        assert_eq!(
+            one(Arc::new(Float64Array::from(vec![0.1]))).unwrap(),
+            "1e-1"
+        );
         assert_eq!(
             one(Arc::new(TimestampMicrosecondArray::from(vec![-1]))).unwrap(),
             "'1969-12-31 23:59:59.999999'"

@@ -143,7 +143,10 @@ async fn a_full_pool_makes_wait_and_then_refuses() {
         .unwrap();
     assert!(stream.next().await.unwrap().is_ok());
     let error = fails(catalog.metadata().schemas().await);
-    assert_eq!((error.code.code(), error.source_name.as_deref()), ("53300", Some("shop")));
+    assert_eq!(
+        (error.code.code(), error.source_name.as_deref()),
+        ("53300", Some("shop"))
+    );
     assert!(rows(&stream.try_collect::<Vec<_>>().await.unwrap()) > 0);
     assert_eq!(catalog.metadata().schemas().await.unwrap(), ["shop"]);
     assert!(server.sessions() <= 1);

@@ -12,8 +12,8 @@ const SEED: u64 = 20_261_121;
 
 fn text(random: &mut StdRng) -> String {
     const PIECES: [&str; 24] = [
-        "'", "''", "\"", "\\", "\\'", "\\\\", "`", ";", "--", "#", "/*", "*/", "?", ":a", "%", "_", "\n",
-        "\0", "é", "日", "😀", "a", "A", " ",
+        "'", "''", "\"", "\\", "\\'", "\\\\", "`", ";", "--", "#", "/*", "*/", "?", ":a", "%", "_",
+        "\n", "\0", "é", "日", "😀", "a", "A", " ",
     ];
     let length = random.random_range(0..6);
     (0..length)
@@ -89,7 +89,10 @@ async fn any_number_and_date_is_found_by_itself() {
         filters.extend([
             (id, col("b").eq(lit(b))),
             (id, col("d").eq(lit(d))),
-            (id, col("m").eq(lit(ScalarValue::Decimal128(Some(m), 30, 6)))),
+            (
+                id,
+                col("m").eq(lit(ScalarValue::Decimal128(Some(m), 30, 6))),
+            ),
             (id, col("day").eq(lit(ScalarValue::Date32(Some(day))))),
             (
                 id,

@@ -38,7 +38,13 @@ async fn names_keys_comments_and_defaults() {
     let orders = table(&catalog, "orders").await;
     assert_eq!(orders.primary_key, ["id"]);
     assert_eq!(orders.comment.as_deref(), Some("all of them"));
-    let column = |name: &str| orders.columns.iter().find(|c| c.field.name() == name).unwrap();
+    let column = |name: &str| {
+        orders
+            .columns
+            .iter()
+            .find(|c| c.field.name() == name)
+            .unwrap()
+    };
     assert_eq!(column("id").comment.as_deref(), Some("the number"));
     assert_eq!(column("id").generated, Generated::IdentityByDefault);
     assert_eq!(column("twice").generated, Generated::Expression);

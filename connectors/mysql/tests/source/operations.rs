@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use sluice_spi::{
-    AggregateCall, AggregateFunction, Aggregation, CompareOp, Connector, JoinKind, Operation, Output,
-    Reason, ScalarExpr, SortKey, TableHandle, ValueType,
+    AggregateCall, AggregateFunction, Aggregation, CompareOp, Connector, JoinKind, Operation,
+    Output, Reason, ScalarExpr, SortKey, TableHandle, ValueType,
 };
 
 use crate::support::{catalog, lines, read_of, shared, table};
@@ -22,7 +22,12 @@ fn output(from: &str, to: &str, data_type: DataType) -> Output {
     }
 }
 
-fn call(function: AggregateFunction, argument: Option<&str>, distinct: bool, result: DataType) -> Aggregation {
+fn call(
+    function: AggregateFunction,
+    argument: Option<&str>,
+    distinct: bool,
+    result: DataType,
+) -> Aggregation {
     Aggregation {
         call: AggregateCall {
             function,
@@ -42,7 +47,11 @@ fn apply(
     catalog.pushdown().unwrap().apply(input, operation)
 }
 
-async fn rows_of(catalog: &Arc<dyn Connector>, handle: &TableHandle, schema: SchemaRef) -> Vec<String> {
+async fn rows_of(
+    catalog: &Arc<dyn Connector>,
+    handle: &TableHandle,
+    schema: SchemaRef,
+) -> Vec<String> {
     let all = (0..schema.fields().len()).collect();
     let stream = read_of(catalog, handle, schema, all, None).await.unwrap();
     lines(&stream.try_collect::<Vec<_>>().await.unwrap())
@@ -65,20 +74,54 @@ async fn groups_joins_and_order() {
     let calls = [
         call(AggregateFunction::Count, None, false, DataType::Int64),
         call(AggregateFunction::Count, Some("o_c"), true, DataType::Int64),
-        call(AggregateFunction::Sum, Some("o_price"), false, DataType::Decimal128(38, 2)),
+        call(
+            AggregateFunction::Sum,
+            Some("o_price"),
+            false,
+            DataType::Decimal128(38, 2),
+        ),
         call(AggregateFunction::Max, Some("o_id"), false, DataType::Int32),
     ];
     let groups = [output("o_day", "day", DataType::Date32)];
-    let grouped = apply(&catalog, &orders.handle, &Operation::Aggregate { groups: &groups, calls: &calls }).unwrap();
+    let grouped = apply(
+        &catalog,
+        &orders.handle,
+        &Operation::Aggregate {
+            groups: &groups,
+            calls: &calls,
+        },
+    )
+    .unwrap();
     let schema: SchemaRef = Arc::new(Schema::new(
-        groups.iter().map(|g| g.field.clone()).chain(calls.iter().map(|c| c.field.clone())).collect::<Vec<_>>(),
+        groups
+            .iter()
+            .map(|g| g.field.clone())
+            .chain(calls.iter().map(|c| c.field.clone()))
+            .collect::<Vec<_>>(),
     ));
     assert_eq!(
         rows_of(&catalog, &grouped, schema.clone()).await,
-        ["2020-01-01|1|1|1.50|1", "2020-01-02|2|1|9.25|4", "NULL|1|1|NULL|3"]
+        [
+            "2020-01-01|1|1|1.50|1",
+            "2020-01-02|2|1|9.25|4",
+            "NULL|1|1|NULL|3"
+        ]
     );
-    let keys = [SortKey { expr: column("day"), descending: true, nulls_first: false }];
-    let top = apply(&catalog, &grouped, &Operation::TopN { keys: &keys, skip: 1, fetch: 5 }).unwrap();
+    let keys = [SortKey {
+        expr: column("day"),
+        descending: true,
+        nulls_first: false,
+    }];
+    let top = apply(
+        &catalog,
+        &grouped,
+        &Operation::TopN {
+            keys: &keys,
+            skip: 1,
+            fetch: 5,
+        },
+    )
+    .unwrap();
     assert_eq!(
         rows_of(&catalog, &top, schema).await,
         ["2020-01-01|1|1|1.50|1", "NULL|1|1|NULL|3"]
@@ -95,14 +138,30 @@ async fn groups_joins_and_order() {
         (JoinKind::Semi, vec!["1", "2", "3"]),
         (JoinKind::Anti, vec!["4"]),
     ] {
-        let join = Operation::Join { right: &customers.handle, kind, on: &on };
+        let join = Operation::Join {
+            right: &customers.handle,
+            kind,
+            on: &on,
+        };
         let joined = apply(&catalog, &orders.handle, &join).unwrap();
         let mut fields = orders.arrow_schema().fields().to_vec();
         if matches!(kind, JoinKind::Inner | JoinKind::Left) {
             fields.extend(customers.arrow_schema().fields().to_vec());
         }
-        let stream = read_of(&catalog, &joined, Arc::new(Schema::new(fields)), vec![0], None).await.unwrap();
-        assert_eq!(lines(&stream.try_collect::<Vec<_>>().await.unwrap()), expected, "{kind}");
+        let stream = read_of(
+            &catalog,
+            &joined,
+            Arc::new(Schema::new(fields)),
+            vec![0],
+            None,
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            lines(&stream.try_collect::<Vec<_>>().await.unwrap()),
+            expected,
+            "{kind}"
+        );
     }
 }
 
@@ -114,21 +173,51 @@ async fn what_differs_at_the_source_is_refused_with_a_reason() {
     let catalog = catalog(&server);
     let orders = table(&catalog, "ops_orders").await;
     let floats = table(&catalog, "ops_floats").await;
-    let refused = |input: &TableHandle, operation: Operation<'_>| apply(&catalog, input, &operation).unwrap_err().0;
+    let refused = |input: &TableHandle, operation: Operation<'_>| {
+        apply(&catalog, input, &operation).unwrap_err().0
+    };
 
     let by_name = [output("o_name", "n", DataType::Utf8View)];
     assert_eq!(
-        refused(&orders.handle, Operation::Aggregate { groups: &by_name, calls: &[] }),
+        refused(
+            &orders.handle,
+            Operation::Aggregate {
+                groups: &by_name,
+                calls: &[]
+            }
+        ),
         "group by n: its collation takes different texts for equal"
     );
-    let sum = [call(AggregateFunction::Sum, Some("f"), false, DataType::Float64)];
+    let sum = [call(
+        AggregateFunction::Sum,
+        Some("f"),
+        false,
+        DataType::Float64,
+    )];
     assert_eq!(
-        refused(&floats.handle, Operation::Aggregate { groups: &[], calls: &sum }),
+        refused(
+            &floats.handle,
+            Operation::Aggregate {
+                groups: &[],
+                calls: &sum
+            }
+        ),
         "sum: it is computed by the engine"
     );
-    let keys = [SortKey { expr: column("o_name"), descending: false, nulls_first: false }];
+    let keys = [SortKey {
+        expr: column("o_name"),
+        descending: false,
+        nulls_first: false,
+    }];
     assert_eq!(
-        refused(&orders.handle, Operation::TopN { keys: &keys, skip: 0, fetch: 3 }),
+        refused(
+            &orders.handle,
+            Operation::TopN {
+                keys: &keys,
+                skip: 0,
+                fetch: 3
+            }
+        ),
         "text is sorted by the engine"
     );
     let plus = |of: ValueType, name: &str| Output {
@@ -141,11 +230,21 @@ async fn what_differs_at_the_source_is_refused_with_a_reason() {
         field: Arc::new(Field::new("s", of.data_type(), true)),
     };
     assert_eq!(
-        refused(&floats.handle, Operation::Project { outputs: &[plus(ValueType::Int32, "i")] }),
+        refused(
+            &floats.handle,
+            Operation::Project {
+                outputs: &[plus(ValueType::Int32, "i")]
+            }
+        ),
         "integer overflow is no error at the source"
     );
     assert_eq!(
-        refused(&floats.handle, Operation::Project { outputs: &[plus(ValueType::Int64, "u")] }),
+        refused(
+            &floats.handle,
+            Operation::Project {
+                outputs: &[plus(ValueType::Int64, "u")]
+            }
+        ),
         "a negative result of unsigned numbers is an error at the source"
     );
 }

@@ -4,7 +4,9 @@ use datafusion::prelude::{col, lit};
 use futures::TryStreamExt;
 use sluice_spi::SplitRequest;
 
-use crate::support::{catalog, catalog_with, fails, lines, open, read, read_all, rows, shared, table};
+use crate::support::{
+    catalog, catalog_with, fails, lines, open, read, read_all, rows, shared, table,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rows_are_read_once_each() {
@@ -19,21 +21,30 @@ async fn many_rows_are_read_once_each() {
         let request = SplitRequest {
             query_id: "q".into(),
             parallelism: 4,
+            limit: None,
         };
-        let found = catalog.splits().splits(&lots.handle, &request).await.unwrap();
+        let found = catalog
+            .splits()
+            .splits(&lots.handle, &request)
+            .await
+            .unwrap();
         assert_eq!(found.len(), splits, "{keys}");
         let read = read_all(&catalog, &lots).await.unwrap();
         assert_eq!(rows(&read), 200_000);
         let mut ids: Vec<i32> = read
             .iter()
             .flat_map(|batch| {
-                let ids = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(batch.column(0));
+                let ids = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(
+                    batch.column(0),
+                );
                 ids.values().to_vec()
             })
             .collect();
         ids.sort_unstable();
         assert!(ids.iter().copied().eq(1..=200_000));
-        let count = crate::support::read(&catalog, &lots, &lots.handle, vec![], None).await.unwrap();
+        let count = crate::support::read(&catalog, &lots, &lots.handle, vec![], None)
+            .await
+            .unwrap();
         assert_eq!(rows(&count), 200_000);
     }
 }
@@ -59,7 +70,9 @@ async fn a_key_is_looked_up_by_a_prepared_statement() {
             .handle;
         let description = catalog.describe(&handle, &[0, 1], None);
         assert_eq!(description.facts[0].1, "prepared statement");
-        let read = read(&catalog, &looked, &handle, vec![0, 1], None).await.unwrap();
+        let read = read(&catalog, &looked, &handle, vec![0, 1], None)
+            .await
+            .unwrap();
         assert_eq!(lines(&read), found);
     }
 }
@@ -73,7 +86,9 @@ async fn native_text_is_a_table() {
         .query("SELECT 1 AS a, 'it''s' AS b, 1.50 AS c, now(3) AS d -- a comment")
         .await
         .unwrap();
-    let read = read(&catalog, &query, &query.handle, vec![1, 2], None).await.unwrap();
+    let read = read(&catalog, &query, &query.handle, vec![1, 2], None)
+        .await
+        .unwrap();
     assert_eq!(lines(&read), ["it's|1.50"]);
     for (text, code) in [
         ("", "42601"),
@@ -95,13 +110,18 @@ async fn native_text_is_a_table() {
 #[tokio::test]
 async fn a_limit_ends_at_the_source() {
     let server = shared();
-    server.query("CREATE OR REPLACE TABLE ten (a int); INSERT INTO ten SELECT seq FROM seq_1_to_10");
+    server
+        .query("CREATE OR REPLACE TABLE ten (a int); INSERT INTO ten SELECT seq FROM seq_1_to_10");
     let catalog = catalog(&server);
     let ten = table(&catalog, "ten").await;
-    let stream = open(&catalog, &ten, &ten.handle, vec![0], Some(3)).await.unwrap();
+    let stream = open(&catalog, &ten, &ten.handle, vec![0], Some(3))
+        .await
+        .unwrap();
     let batches: Vec<_> = stream.try_collect().await.unwrap();
     assert_eq!(rows(&batches), 3);
-    let count = read(&catalog, &ten, &ten.handle, vec![], Some(4)).await.unwrap();
+    let count = read(&catalog, &ten, &ten.handle, vec![], Some(4))
+        .await
+        .unwrap();
     assert_eq!(rows(&count), 4);
     let statistics = catalog.metadata().statistics(&ten).await.unwrap();
     assert!(matches!(statistics.rows, sluice_spi::Estimate::About(_)));

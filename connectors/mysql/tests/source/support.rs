@@ -93,6 +93,7 @@ pub(crate) async fn read_of(
     let request = SplitRequest {
         query_id: "q".into(),
         parallelism: 4,
+        limit,
     };
     let splits = catalog.splits().splits(handle, &request).await?;
     let streams = splits
@@ -106,6 +107,7 @@ pub(crate) async fn read_of(
                 projection: projection.clone(),
                 limit,
                 dynamic_filters: Vec::new(),
+                snapshot: None,
                 batch_rows: 8192,
                 metrics: Arc::new(NoMetrics),
             })

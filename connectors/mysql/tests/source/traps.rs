@@ -11,7 +11,10 @@ fn is_no(pushed: &Pushed) -> bool {
 }
 
 /// A text table with an index under a collation that ignores case and accents, and pads.
-async fn words(name: &str, collation: &str) -> (std::sync::Arc<crate::mariadb::MariaDbServer>, String) {
+async fn words(
+    name: &str,
+    collation: &str,
+) -> (std::sync::Arc<crate::mariadb::MariaDbServer>, String) {
     let server = shared();
     server.query(&format!(
         "CREATE OR REPLACE TABLE {name} (t varchar(20), KEY (t)) CHARACTER SET utf8mb4 COLLATE {collation};
@@ -32,10 +35,22 @@ async fn equality_of_text_ignores_neither_case_nor_accents_nor_blanks() {
         let catalog = catalog(&server);
         let words = table(&catalog, &name).await;
         let (pushed, found) = filtered(&catalog, &words, col("t").eq(lit("abc"))).await;
-        assert_eq!((pushed, found), (Pushed::Exactly, vec!["abc".to_owned()]), "{collation}");
-        let (pushed, found) =
-            filtered(&catalog, &words, col("t").in_list(vec![lit("ABC"), lit("x")], false)).await;
-        assert_eq!((pushed, found), (Pushed::Exactly, vec!["ABC".to_owned()]), "{collation}");
+        assert_eq!(
+            (pushed, found),
+            (Pushed::Exactly, vec!["abc".to_owned()]),
+            "{collation}"
+        );
+        let (pushed, found) = filtered(
+            &catalog,
+            &words,
+            col("t").in_list(vec![lit("ABC"), lit("x")], false),
+        )
+        .await;
+        assert_eq!(
+            (pushed, found),
+            (Pushed::Exactly, vec!["ABC".to_owned()]),
+            "{collation}"
+        );
         let (pushed, found) = filtered(&catalog, &words, col("t").not_eq(lit("abc"))).await;
         assert_eq!(pushed, Pushed::Exactly);
         assert_eq!(found, ["ABC", "abc ", "abd", "äbc"], "{collation}");
@@ -47,12 +62,15 @@ async fn equality_of_text_keeps_its_index() {
     let (server, name) = words("words_index", "utf8mb4_general_ci").await;
     let catalog = catalog(&server);
     let words = table(&catalog, &name).await;
-    let answer = catalog.pushdown().unwrap().apply_filter(
-        &words,
-        &words.handle,
-        &[col("t").eq(lit("abc"))],
-    );
-    let sql = catalog.describe(&answer.handle, &[0], None).remote_sql.unwrap();
+    let answer =
+        catalog
+            .pushdown()
+            .unwrap()
+            .apply_filter(&words, &words.handle, &[col("t").eq(lit("abc"))]);
+    let sql = catalog
+        .describe(&answer.handle, &[0], None)
+        .remote_sql
+        .unwrap();
     let plan = server.query(&format!("EXPLAIN {sql}"));
     assert!(plan.contains("\tref\tt\tt\t"), "{plan}");
 }
@@ -113,10 +131,16 @@ async fn zero_dates_are_not_null_and_no_other_date() {
     let zero = table(&lenient, "zero").await;
     assert!(zero.columns[1].field.is_nullable());
     let read = read_all(&lenient, &zero).await.unwrap();
-    assert_eq!(crate::support::lines(&read), ["1|NULL", "2|2020-01-01", "3|NULL"]);
+    assert_eq!(
+        crate::support::lines(&read),
+        ["1|NULL", "2|2020-01-01", "3|NULL"]
+    );
     let early = col("d").lt(lit(ScalarValue::Date32(Some(20_000))));
     let (pushed, _) = filtered(&lenient, &zero, early).await;
-    assert!(matches!(pushed, Pushed::Superset(_)), "the engine drops the NULLs");
+    assert!(
+        matches!(pushed, Pushed::Superset(_)),
+        "the engine drops the NULLs"
+    );
     let (pushed, _) = filtered(&lenient, &zero, col("d").is_null()).await;
     assert!(is_no(&pushed));
 }
@@ -139,11 +163,11 @@ async fn nothing_is_cast_silently() {
         col("y").eq(lit(70_i16)),
         (col("id") / lit(2)).eq(lit(0)),
     ] {
-        let answer =
-            catalog
-                .pushdown()
-                .unwrap()
-                .apply_filter(&casts, &casts.handle, std::slice::from_ref(&filter));
+        let answer = catalog.pushdown().unwrap().apply_filter(
+            &casts,
+            &casts.handle,
+            std::slice::from_ref(&filter),
+        );
         assert!(is_no(&answer.outcome[0]), "{filter}");
     }
 }
@@ -158,7 +182,10 @@ async fn unsigned_numbers_reach_their_end() {
     let catalog = catalog(&server);
     let large = table(&catalog, "large").await;
     let (pushed, found) = filtered(&catalog, &large, col("u").eq(lit(u64::MAX))).await;
-    assert_eq!((pushed, found), (Pushed::Exactly, vec![u64::MAX.to_string()]));
+    assert_eq!(
+        (pushed, found),
+        (Pushed::Exactly, vec![u64::MAX.to_string()])
+    );
     let (pushed, found) = filtered(&catalog, &large, col("u").gt_eq(lit(1_u64 << 63))).await;
     assert_eq!((pushed, found.len()), (Pushed::Exactly, 2));
 }
@@ -172,7 +199,13 @@ async fn an_enum_is_compared_by_its_label() {
     );
     let catalog = catalog(&server);
     let moods = table(&catalog, "moods").await;
-    for (label, count) in [("1", 1), ("sad", 1), ("SAD", 0), ("3", 0), ("never heard of", 0)] {
+    for (label, count) in [
+        ("1", 1),
+        ("sad", 1),
+        ("SAD", 0),
+        ("3", 0),
+        ("never heard of", 0),
+    ] {
         let (pushed, found) = filtered(&catalog, &moods, col("e").eq(lit(label))).await;
         assert_eq!((pushed, found.len()), (Pushed::Exactly, count), "{label}");
     }

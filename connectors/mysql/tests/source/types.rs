@@ -43,8 +43,15 @@ async fn every_type_is_read_as_it_was_stored() {
          00000000||NULL|00000000-0000-0000-0000-000000000000|::1.2.3.4"
     );
     let field = |name: &str| {
-        let column = kinds.columns.iter().find(|c| c.field.name() == name).unwrap();
-        (column.field.data_type().clone(), pg_type(&column.field).map(str::to_owned))
+        let column = kinds
+            .columns
+            .iter()
+            .find(|c| c.field.name() == name)
+            .unwrap();
+        (
+            column.field.data_type().clone(),
+            pg_type(&column.field).map(str::to_owned),
+        )
     };
     for (name, data_type, tag) in [
         ("ti", DataType::Int8, None),
@@ -91,7 +98,10 @@ async fn a_table_that_changed_is_not_read_as_what_it_was() {
     assert_eq!(error.code.code(), "42703");
     server.query("DROP TABLE moving");
     let error = fails(read_all(&catalog, &moving).await);
-    assert_eq!((error.code.code(), error.source_name.as_deref()), ("42P01", Some("shop")));
+    assert_eq!(
+        (error.code.code(), error.source_name.as_deref()),
+        ("42P01", Some("shop"))
+    );
     assert!(error.hint.unwrap().contains("flush_metadata"));
 }
 
@@ -105,5 +115,8 @@ async fn text_of_any_character_set_arrives_as_utf8() {
     );
     let catalog = catalog(&server);
     let sets = table(&catalog, "sets").await;
-    assert_eq!(lines(&read_all(&catalog, &sets).await.unwrap()), ["é€|日本|日|ß"]);
+    assert_eq!(
+        lines(&read_all(&catalog, &sets).await.unwrap()),
+        ["é€|日本|日|ß"]
+    );
 }

@@ -18,7 +18,10 @@ fn batch(rows: std::ops::Range<i32>, text: &str) -> RecordBatch {
     let texts = StringArray::from_iter_values(rows.clone().map(|_| text));
     RecordBatch::try_new(
         Arc::new(schema),
-        vec![Arc::new(Int32Array::from_iter_values(rows)), Arc::new(texts)],
+        vec![
+            Arc::new(Int32Array::from_iter_values(rows)),
+            Arc::new(texts),
+        ],
     )
     .unwrap()
 }
@@ -48,7 +51,10 @@ async fn a_failed_statement_leaves_nothing() {
         let mut sink = writer.begin(insert("target")).await.unwrap();
         sink.write(batch(10..20, "fine")).await.unwrap();
         let error = fails(sink.write(batch(rows, text)).await);
-        assert_eq!((error.code.code(), error.source_name.as_deref()), (code, Some("shop")));
+        assert_eq!(
+            (error.code.code(), error.source_name.as_deref()),
+            (code, Some("shop"))
+        );
         drop(sink);
         wait_until_idle(&server, Duration::from_secs(10)).await;
         assert_eq!(server.query("SELECT count(*) FROM target"), "0");
@@ -60,14 +66,42 @@ async fn a_failed_statement_leaves_nothing() {
     let error = fails(sink.write(batch(5..6, "x")).await);
     assert_eq!(error.code.code(), "23505");
     drop(sink);
-    assert_eq!(fails(writer.begin(insert("loose")).await).code.code(), "0A000");
-    assert_eq!(fails(writer.begin(insert("seen")).await).code.code(), "0A000");
+    assert_eq!(
+        fails(writer.begin(insert("loose")).await).code.code(),
+        "0A000"
+    );
+    assert_eq!(
+        fails(writer.begin(insert("seen")).await).code.code(),
+        "0A000"
+    );
 
-    let new = || WriteTarget::Create(NewTable::plain("shop", "fresh", &batch(0..0, "").schema(), false));
+    let new = || {
+        WriteTarget::Create(NewTable::plain(
+            "shop",
+            "fresh",
+            &batch(0..0, "").schema(),
+            false,
+        ))
+    };
     let mut sink = writer.begin(new()).await.unwrap();
     sink.write(batch(0..10, "x")).await.unwrap();
-    assert!(catalog.metadata().table("shop", "fresh").await.unwrap().is_none());
-    assert!(catalog.metadata().tables("shop").await.unwrap().iter().all(|t| !t.name.contains("sluice")));
+    assert!(
+        catalog
+            .metadata()
+            .table("shop", "fresh")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        catalog
+            .metadata()
+            .tables("shop")
+            .await
+            .unwrap()
+            .iter()
+            .all(|t| !t.name.contains("sluice"))
+    );
     drop(sink);
     let gone = async || server.query("SHOW TABLES LIKE '%staging%'").is_empty();
     for _ in 0..200 {
@@ -85,13 +119,21 @@ async fn a_failed_statement_leaves_nothing() {
     assert_eq!(sink.commit().await.unwrap(), 3);
     assert!(gone().await);
     let fresh = table(&catalog, "fresh").await;
-    assert_eq!(lines(&read_all(&catalog, &fresh).await.unwrap()), ["0|x", "1|x", "2|x"]);
+    assert_eq!(
+        lines(&read_all(&catalog, &fresh).await.unwrap()),
+        ["0|x", "1|x", "2|x"]
+    );
     wait_until_idle(&server, Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
 async fn a_catalog_may_forbid_writes() {
     let server = crate::support::shared();
-    assert!(catalog_with(&server, "read_only = true").writer().unwrap().read_only());
+    assert!(
+        catalog_with(&server, "read_only = true")
+            .writer()
+            .unwrap()
+            .read_only()
+    );
     assert!(!catalog(&server).writer().unwrap().read_only());
 }
