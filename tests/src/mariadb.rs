@@ -44,6 +44,7 @@ impl MariaDbServer {
             .current_dir("/")
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
         run(&mut install);
         let port = free_port();
@@ -202,6 +203,7 @@ fn launch(folder: &Path, port: u16, settings: &[String]) -> Process {
         .arg(format!("--socket={}", folder.join("socket").display()))
         .arg(format!("--pid-file={}", folder.join("pid").display()))
         .arg(format!("--init-file={}", folder.join("init.sql").display()))
+        .arg(format!("--tmpdir={}", folder.display()))
         .arg(format!("--port={port}"));
     for setting in [
         "bind-address=127.0.0.1",

@@ -12,12 +12,23 @@ use crate::version::Version;
 /// Schemas that are the server's own.
 const OWN_SCHEMAS: &str = "'information_schema', 'mysql', 'performance_schema', 'sys'";
 
+/// Characters of a name at most.
+const NAME_CHARACTERS: usize = 64;
+
 /// True for a schema that is the server's own.
 pub(crate) fn is_own(schema: &str) -> bool {
     matches!(
         schema.to_ascii_lowercase().as_str(),
         "information_schema" | "mysql" | "performance_schema" | "sys"
     )
+}
+
+/// True for a name that a table or schema can have. The server refuses questions about others.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.ends_with(' ')
+        && name.chars().count() <= NAME_CHARACTERS
+        && name.chars().all(|c| c != '\0' && u32::from(c) <= 0xFFFF)
 }
 
 /// Every schema that is the user's own.

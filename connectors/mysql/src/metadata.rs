@@ -25,7 +25,7 @@ pub(crate) struct CatalogMetadata {
 
 impl CatalogMetadata {
     async fn described(&self, schema: &str, table: Option<&str>) -> Result<Vec<TableMetadata>> {
-        if catalog_sql::is_own(schema) {
+        if !may_exist(schema, table) {
             return Ok(Vec::new());
         }
         let names: Params = match table {
@@ -168,7 +168,7 @@ impl Metadata for CatalogMetadata {
     }
 
     async fn tables(&self, schema: &str) -> Result<Vec<TableSummary>> {
-        if catalog_sql::is_own(schema) {
+        if !may_exist(schema, None) {
             return Ok(Vec::new());
         }
         let answers = self
@@ -194,6 +194,13 @@ impl Metadata for CatalogMetadata {
             .map(Arc::new)
             .collect())
     }
+}
+
+/// False for the server's own schemas, which are not shown, and for names that nothing there can have.
+fn may_exist(schema: &str, table: Option<&str>) -> bool {
+    !catalog_sql::is_own(schema)
+        && catalog_sql::is_name(schema)
+        && table.is_none_or(catalog_sql::is_name)
 }
 
 /// A line of a listing; `None` for what is no table (MariaDB's sequences, temporary tables) or not one yet.

@@ -140,6 +140,9 @@ impl NativeQueries {
                 Ok(statement) => return Ok((session, statement)),
                 Err(error) => {
                     session.idle();
+                    if is_write(&error) {
+                        return Err(not_a_query().with_source(self.source.catalog()));
+                    }
                     if attempts == 0 || !is_connection_lost(&error) {
                         return Err(statement_error(self.source.catalog(), &error));
                     }
@@ -149,6 +152,11 @@ impl NativeQueries {
             }
         }
     }
+}
+
+/// A read-only transaction refuses it as soon as it is prepared.
+fn is_write(error: &ClientError) -> bool {
+    matches!(error, ClientError::Server(server) if server.code == 1792)
 }
 
 fn not_a_query() -> Error {

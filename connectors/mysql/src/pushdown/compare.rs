@@ -11,8 +11,10 @@ use crate::literal::SqlValue;
 use crate::render::{flip, is_comparable};
 use crate::types::{Charset, ColumnType};
 
-/// Items of a list that are sent at most.
-pub(crate) const LIST_ITEMS: usize = 10_000;
+/// Items of a list that are sent at most. Measured on a table of 1.5 million rows (MariaDB 10.11, on a busy
+/// machine): whole 1.9 s; with 10,000 keys 0.1 to 0.2 s over an index of numbers, 0.4 s over one of text, 1.0 s
+/// without one; with 50,000 keys 0.4 to 0.7 s, 1.2 s and 0.7 s; with 100,000 keys 0.9 to 2.0 s, 2.8 s and 1.9 s.
+pub(crate) const LIST_ITEMS: usize = 50_000;
 
 /// MySQL holds the two zeros equal; Arrow tells them apart.
 const SIGNED_ZERO: &str = "-0 equals 0 at the source";
@@ -202,7 +204,7 @@ fn unfit(column: &RelColumn, column_type: &ColumnType, literal: &Literal) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Pushed, offer};
+    use super::super::{CONDITION_BYTES, Pushed, offer};
     use super::*;
     use crate::types::TextType;
     use sluice_spi::{Expr, ScalarValue};
@@ -264,7 +266,8 @@ mod tests {
             zero_dates,
             plain: true,
         };
-        let answer = match offer(&expr, &scope) {
+        let mut room = CONDITION_BYTES;
+        let answer = match offer(&expr, &scope, &mut room) {
             Verdict::Exactly(_) => Pushed::Exactly,
             Verdict::Superset(_, reason) => Pushed::Superset(reason),
             Verdict::No(reason) => Pushed::No(reason),
@@ -350,6 +353,22 @@ mod tests {
         check(
             col("at").lt(at(1)),
             "no: its constant is not a datetime(3) that the source knows",
+        );
+    }
+
+    #[test]
+    fn lists_are_as_long_as_a_statement_can_be() {
+        use datafusion::prelude::{col, lit};
+        let numbers = |count| (0..count).map(|i: i32| lit(i)).collect();
+        check(col("i").in_list(numbers(50_000), false), "exactly");
+        check(
+            col("i").in_list(numbers(50_001), false),
+            "no: its list has 50001 items",
+        );
+        let texts = (0..20_000).map(|i| lit(format!("{i:020}"))).collect();
+        check(
+            col("t").in_list(texts, false),
+            "no: it is too long for a statement",
         );
     }
 

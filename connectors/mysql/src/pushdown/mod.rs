@@ -20,8 +20,13 @@ use sluice_spi::{
 
 use crate::config::ZeroDates;
 use crate::facts::Facts;
-use crate::render::can_render;
+use crate::render::predicate_bytes;
 use crate::types::ColumnType;
+
+/// Bytes of all conditions of a statement at most. Servers refuse longer statements than
+/// `max_allowed_packet`: 4 MB on a MySQL 5.7 as it is installed, 16 and 64 MB on later servers. Joins have a
+/// list for each side, and a statement has more than its conditions.
+const CONDITION_BYTES: usize = 1 << 20;
 
 /// The verdict on an expression, with what to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,9 +93,17 @@ impl Pushdown for Rules {
         };
         let scope = Scope::of(handle, &facts);
         let mut taken = Vec::new();
+        let mut room = CONDITION_BYTES.saturating_sub(
+            handle
+                .relation
+                .predicates()
+                .iter()
+                .filter_map(|sent| predicate_bytes(sent, scope.columns, scope.types))
+                .sum(),
+        );
         let outcome = conjuncts
             .iter()
-            .map(|conjunct| match offer(conjunct, &scope) {
+            .map(|conjunct| match offer(conjunct, &scope, &mut room) {
                 Verdict::Exactly(expr) => {
                     taken.push(expr);
                     Pushed::Exactly
@@ -121,18 +134,23 @@ impl Pushdown for Rules {
     }
 }
 
-fn offer(conjunct: &Expr, scope: &Scope<'_>) -> Verdict {
+/// The verdict on a conjunct that goes into a statement with `room` bytes left for it.
+fn offer(conjunct: &Expr, scope: &Scope<'_>, room: &mut usize) -> Verdict {
     let Some(expr) = ScalarExpr::from_expr(conjunct) else {
         return Verdict::No(reason::of_unknown(conjunct));
     };
-    match judge(&expr, scope) {
+    let verdict = judge(&expr, scope);
+    let (Verdict::Exactly(sent) | Verdict::Superset(sent, _)) = &verdict else {
+        return verdict;
+    };
+    match predicate_bytes(sent, scope.columns, scope.types) {
         // The rules and the renderer have to agree; where they do not, the engine does the work.
-        Verdict::Exactly(sent) | Verdict::Superset(sent, _)
-            if !can_render(&sent, scope.columns, scope.types) =>
-        {
-            no("it has a constant that cannot be written in the source's SQL")
+        None => no("it has a constant that cannot be written in the source's SQL"),
+        Some(bytes) if bytes > *room => no("it is too long for a statement"),
+        Some(bytes) => {
+            *room -= bytes;
+            verdict
         }
-        verdict => verdict,
     }
 }
 

@@ -116,12 +116,13 @@ pub(crate) fn can_write(relation: &Relation, facts: &Facts) -> bool {
     select(&query, Constants::Inline).is_some()
 }
 
-/// True where a predicate over those columns can be written.
-pub(crate) fn can_render(
+/// Bytes that a predicate over those columns takes with its constants inside; `None` where it cannot be
+/// written.
+pub(crate) fn predicate_bytes(
     predicate: &ScalarExpr,
     columns: &[RelColumn],
     types: &[ColumnType],
-) -> bool {
+) -> Option<usize> {
     let env: Option<Vec<Named>> = columns
         .iter()
         .zip(types)
@@ -133,11 +134,8 @@ pub(crate) fn can_render(
             })
         })
         .collect();
-    env.is_some_and(|env| {
-        Writer::new(Constants::Inline)
-            .predicate(predicate, &env)
-            .is_some()
-    })
+    let text = Writer::new(Constants::Inline).predicate(predicate, &env?)?;
+    Some(text.len())
 }
 
 /// One SELECT in the making.

@@ -233,6 +233,9 @@ impl TableWriter {
 
     /// `BASE TABLE`, `VIEW`, …; `None` where there is nothing of that name.
     async fn kind_of(&self, schema: &str, table: &str) -> Result<Option<String>> {
+        if !catalog_sql::is_name(schema) || !catalog_sql::is_name(table) {
+            return Ok(None);
+        }
         let answers = self
             .source
             .ask(&[(catalog_sql::TABLE, (schema, table).into())])
@@ -246,6 +249,9 @@ impl TableWriter {
     }
 
     async fn has_schema(&self, schema: &str) -> Result<bool> {
+        if !catalog_sql::is_name(schema) {
+            return Ok(false);
+        }
         let sql = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?";
         let answers = self.source.ask(&[(sql, (schema,).into())]).await?;
         Ok(answers

@@ -20,6 +20,7 @@ mod metadata;
 mod operations;
 mod reading;
 mod support;
+mod trap_operations;
 mod traps;
 mod types;
 mod writing;

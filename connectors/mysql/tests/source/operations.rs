@@ -11,18 +11,18 @@ use sluice_spi::{
 
 use crate::support::{catalog, lines, read_of, shared, table};
 
-fn column(name: &str) -> ScalarExpr {
+pub(crate) fn column(name: &str) -> ScalarExpr {
     ScalarExpr::Column(name.into())
 }
 
-fn output(from: &str, to: &str, data_type: DataType) -> Output {
+pub(crate) fn output(from: &str, to: &str, data_type: DataType) -> Output {
     Output {
         expr: column(from),
         field: Arc::new(Field::new(to, data_type, true)),
     }
 }
 
-fn call(
+pub(crate) fn call(
     function: AggregateFunction,
     argument: Option<&str>,
     distinct: bool,
@@ -39,7 +39,7 @@ fn call(
     }
 }
 
-fn apply(
+pub(crate) fn apply(
     catalog: &Arc<dyn Connector>,
     input: &TableHandle,
     operation: &Operation<'_>,
@@ -47,7 +47,7 @@ fn apply(
     catalog.pushdown().unwrap().apply(input, operation)
 }
 
-async fn rows_of(
+pub(crate) async fn rows_of(
     catalog: &Arc<dyn Connector>,
     handle: &TableHandle,
     schema: SchemaRef,
