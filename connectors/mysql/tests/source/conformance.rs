@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use sluice_spi::conformance::{Fixture, check};
 use sluice_spi::types::tagged;
 
@@ -55,6 +55,7 @@ async fn the_connector_conforms() {
     let server = MariaDbServer::start();
     server.query(CORPUS);
     server.query(MORE);
+    // The kit's dates begin before those of MySQL: `writing` has dates of its own.
     let columns = Schema::new(vec![
         Field::new("k", DataType::Int32, true),
         Field::new("small", DataType::Int16, true),
@@ -66,7 +67,6 @@ async fn the_connector_conforms() {
         Field::new("t", DataType::Utf8View, true),
         tagged("v", DataType::Utf8View, true, "character varying(40)"),
         Field::new("bytes", DataType::Binary, true),
-        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
     ]);
     let fixture = Fixture::new("shop", ["corpus", "keyed", "nothing", "shown"])
         .writable("shop", Arc::new(columns));

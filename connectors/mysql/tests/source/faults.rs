@@ -51,7 +51,8 @@ async fn dropping_a_stream_ends_the_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_dies_is_a_clean_error_and_comes_back() {
-    let mut server = MariaDbServer::start();
+    // What is committed is there after the crash.
+    let mut server = MariaDbServer::start_with(&["innodb-flush-log-at-trx-commit=1"]);
     server.query(BIG);
     let catalog = catalog(&server);
     let metadata = table(&catalog, "big").await;

@@ -168,10 +168,12 @@ async fn groups_joins_and_order() {
 #[tokio::test]
 async fn what_differs_at_the_source_is_refused_with_a_reason() {
     let server = shared();
-    server.query(TABLES);
-    server.query("CREATE OR REPLACE TABLE ops_floats (f double, i int, u int unsigned)");
+    server.query(
+        "CREATE OR REPLACE TABLE ops_names (o_name varchar(9)) CHARACTER SET utf8mb4;
+         CREATE OR REPLACE TABLE ops_floats (f double, i int, u int unsigned)",
+    );
     let catalog = catalog(&server);
-    let orders = table(&catalog, "ops_orders").await;
+    let names = table(&catalog, "ops_names").await;
     let floats = table(&catalog, "ops_floats").await;
     let refused = |input: &TableHandle, operation: Operation<'_>| {
         apply(&catalog, input, &operation).unwrap_err().0
@@ -180,7 +182,7 @@ async fn what_differs_at_the_source_is_refused_with_a_reason() {
     let by_name = [output("o_name", "n", DataType::Utf8View)];
     assert_eq!(
         refused(
-            &orders.handle,
+            &names.handle,
             Operation::Aggregate {
                 groups: &by_name,
                 calls: &[]
@@ -211,7 +213,7 @@ async fn what_differs_at_the_source_is_refused_with_a_reason() {
     }];
     assert_eq!(
         refused(
-            &orders.handle,
+            &names.handle,
             Operation::TopN {
                 keys: &keys,
                 skip: 0,

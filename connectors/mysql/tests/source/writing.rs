@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    BooleanArray, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use sluice_spi::{InsertTarget, NewTable, WriteTarget};
 
 use crate::mariadb::MariaDbServer;
@@ -124,6 +127,63 @@ async fn a_failed_statement_leaves_nothing() {
         ["0|x", "1|x", "2|x"]
     );
     wait_until_idle(&server, Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn dates_and_numbers_come_back_as_they_were_written() {
+    let server = crate::support::shared();
+    let catalog = catalog(&server);
+    let writer = catalog.writer().unwrap();
+    let utc = Some("UTC".into());
+    let fields = Schema::new(vec![
+        Field::new("day", DataType::Date32, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new(
+            "moment",
+            DataType::Timestamp(TimeUnit::Microsecond, utc),
+            true,
+        ),
+        Field::new("d", DataType::Float64, true),
+        Field::new("ok", DataType::Boolean, true),
+    ]);
+    let (first, last) = (-719_162, 2_932_896);
+    let micros = |day: i32, more: i64| i64::from(day) * 86_400_000_000 + more;
+    let rows = |days: Vec<i32>| {
+        let count = days.len();
+        let at = days.iter().map(|day| micros(*day, 1)).collect::<Vec<_>>();
+        let moments = vec![2_147_483_647_999_999; count];
+        RecordBatch::try_new(
+            Arc::new(fields.clone()),
+            vec![
+                Arc::new(Date32Array::from(days)),
+                Arc::new(TimestampMicrosecondArray::from(at)),
+                Arc::new(TimestampMicrosecondArray::from(moments).with_timezone("UTC")),
+                Arc::new(Float64Array::from(vec![f64::MIN_POSITIVE; count])),
+                Arc::new(BooleanArray::from(vec![true; count])),
+            ],
+        )
+        .unwrap()
+    };
+    let target = || WriteTarget::Create(NewTable::plain("shop", "edges", &fields, true));
+    let mut sink = writer.begin(target()).await.unwrap();
+    sink.write(rows(vec![first, -1, last])).await.unwrap();
+    assert_eq!(sink.commit().await.unwrap(), 3);
+    let edges = table(&catalog, "edges").await;
+    let end = "2038-01-19T03:14:07.999999Z|2.2250738585072014e-308|1";
+    assert_eq!(
+        lines(&read_all(&catalog, &edges).await.unwrap()),
+        [
+            format!("0001-01-01|0001-01-01T00:00:00.000001|{end}"),
+            format!("1969-12-31|1969-12-31T00:00:00.000001|{end}"),
+            format!("9999-12-31|9999-12-31T00:00:00.000001|{end}"),
+        ]
+    );
+    // Earlier and later days are an error, and never another day.
+    for day in [first - 1, last + 1] {
+        let mut sink = writer.begin(target()).await.unwrap();
+        let error = fails(sink.write(rows(vec![day])).await);
+        assert_eq!(error.code.code(), "22003", "{error:?}");
+    }
 }
 
 #[tokio::test]
