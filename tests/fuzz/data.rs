@@ -17,7 +17,7 @@ pub(crate) enum Type {
     Bool,
 }
 
-/// The columns of every table. Booleans are left to expressions.
+/// The columns of every table. Booleans are left to expressions: MySQL has none.
 pub(crate) const COLUMNS: [(&str, Type); 8] = [
     ("k", Type::Int),
     ("i", Type::Int),
@@ -39,6 +39,10 @@ pub(crate) fn postgresql_columns(collation: &str) -> String {
          d date, s timestamp"
     )
 }
+
+/// Columns as MySQL writes them, its text under a collation that ignores case, accents and trailing blanks.
+pub(crate) const MYSQL_COLUMNS: &str = "k int PRIMARY KEY, i int, j bigint, n decimal(12,2), f double, \
+     t text CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, d date, s datetime(6)";
 
 /// One value, as SQL's constants are written.
 pub(crate) type Cell = Option<String>;

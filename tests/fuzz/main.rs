@@ -13,11 +13,15 @@ mod generate;
 mod query;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_tests::compare::{self, Order};
-use sluice_tests::{Connection, Gateway, GatewayOptions, PostgresServer, Rows, ServerError, leaks};
+use sluice_tests::{
+    Connection, Gateway, GatewayOptions, MariaDbServer, PostgresServer, Rows, ServerError, leaks,
+    wait,
+};
 
 use generate::Generator;
 use query::{Query, Table};
@@ -28,15 +32,25 @@ const ALL_QUERIES: u64 = 20_000;
 const DEFAULT_SEED: u64 = 20_261_121;
 
 /// Where a table is read from, the pairs of catalog and schema.
-const PLACES: [&str; 2] = ["memory.public", "shop.public"];
+const PLACES: [&str; 3] = ["memory.public", "shop.public", "store.shop"];
 
 /// Session settings, one session each. A query runs in all of them in turn.
-const VARIANTS: [&[&str]; 5] = [
+const VARIANTS: [&[&str]; 7] = [
     &["SET sluice.workers = 0"],
     &["SET sluice.workers = 0", "SET sluice.pushdown = off"],
     &["SET sluice.workers = 1"],
     &["SET sluice.workers = 2"],
     &["SET sluice.workers = 4"],
+    &[
+        "SET sluice.workers = 0",
+        "SET sluice.join_pushdown = 'always'",
+        "SET sluice.aggregation_pushdown = 'always'",
+    ],
+    &[
+        "SET sluice.workers = 4",
+        "SET sluice.join_pushdown = 'never'",
+        "SET sluice.aggregation_pushdown = 'never'",
+    ],
 ];
 
 /// Differences that are looked into before the run ends.
@@ -45,14 +59,18 @@ const MAX_DIFFERENCES: usize = 12;
 const MOST_REFUSED: u64 = 3;
 /// Steps of making a query smaller.
 const MAX_SHRINKS: usize = 400;
+/// MariaDB hears of a dropped statement by a connection of its own.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 struct Servers {
     oracle: PostgresServer,
+    store: MariaDbServer,
     gateway: Gateway,
 }
 
 fn servers(rng: &mut StdRng) -> Servers {
     let oracle = PostgresServer::start();
+    let store = MariaDbServer::start();
     let mut admin = oracle.connect("postgres");
     // Its text is ordered byte by byte, as the engine orders text; the source's is not.
     must(
@@ -79,10 +97,17 @@ fn servers(rng: &mut StdRng) -> Servers {
             }
             must(session, &format!("ANALYZE {table}"));
         }
+        store.query(&format!("CREATE TABLE {table} ({})", data::MYSQL_COLUMNS));
+        if let Some(insert) = data::insert(table, &rows) {
+            // A backslash takes the meaning from the next character there.
+            store.query(&insert.replace('\\', r"\\"));
+        }
+        store.query(&format!("ANALYZE TABLE {table}"));
     }
     let gateway = GatewayOptions::new()
         .catalog("memory", "connector = \"memory\"\n")
         .catalog("shop", oracle.catalog("shop"))
+        .catalog("store", store.catalog())
         .workers(4)
         .start();
     let mut session = gateway.connect("sluice");
@@ -92,7 +117,11 @@ fn servers(rng: &mut StdRng) -> Servers {
             &format!("CREATE TABLE memory.public.{table} AS SELECT * FROM shop.public.{table}"),
         );
     }
-    Servers { oracle, gateway }
+    Servers {
+        oracle,
+        store,
+        gateway,
+    }
 }
 
 fn must(session: &mut Connection, sql: &str) {
@@ -321,4 +350,7 @@ fn random_queries_answer_as_in_postgresql() {
     assert!(same * 4 > count * 3, "most queries must say something");
     drop(fuzzer);
     leaks::assert_nothing_left(&servers.gateway, &[&servers.oracle]);
+    wait::for_condition("MariaDB runs no statement", SETTLE_LIMIT, || {
+        servers.store.busy_statements().is_empty() && servers.store.open_transactions() == 0
+    });
 }
