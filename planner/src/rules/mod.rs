@@ -8,6 +8,7 @@ pub(crate) mod pushdown;
 mod reduce_aggregate_by_join_keys;
 mod semi_joins;
 mod single_distinct;
+mod sort_before_merge;
 mod yield_in_joins;
 
 use std::sync::Arc;
@@ -72,6 +73,11 @@ fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
         after,
         Arc::new(broadcast_keys_to_scans::BroadcastKeysToScans),
     );
+    let check = rules
+        .iter()
+        .position(|rule| rule.name() == "SanityCheckPlan")
+        .unwrap_or(rules.len());
+    rules.insert(check, Arc::new(sort_before_merge::SortBeforeMerge));
     rules.push(Arc::new(broadcast_keys_to_scans::ReadProbeInOnePartition));
     rules.push(Arc::new(yield_in_joins::YieldInJoins));
     rules

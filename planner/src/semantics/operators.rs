@@ -59,6 +59,9 @@ pub(super) fn early(
     {
         return Ok(None);
     }
+    if is_comparison(op) {
+        return Ok(equally_wide(left, &l, op, right, &r));
+    }
     numerics(left.clone(), &l, op, right.clone(), &r).map(|t| Some(t.data))
 }
 
@@ -331,13 +334,8 @@ fn comparison(
     if let Some(range) = days(&left, op, &right) {
         return Ok(Transformed::yes(range));
     }
-    if let Some(target) = common_decimal(&l, &r) {
-        let same = |expr, data_type: &DataType| match data_type {
-            t if *t == target => expr,
-            t => cast_to(as_decimal(expr, t).0, target.clone()),
-        };
-        let (left, right) = (same(left, &l), same(right, &r));
-        return Ok(Transformed::yes(pair(left, op, right)));
+    if let Some(compared) = equally_wide(&left, &l, op, &right, &r) {
+        return Ok(Transformed::yes(compared));
     }
     if !(l.is_floating() || r.is_floating()) || !l.is_numeric() || !r.is_numeric() {
         return Ok(Transformed::new_transformed(pair(left, op, right), moved));
@@ -374,6 +372,22 @@ pub(super) fn common_decimal(l: &DataType, r: &DataType) -> Option<DataType> {
         return None;
     }
     branches::common([l, r].into_iter())
+}
+
+/// The comparison of two exact numbers as numbers of [`common_decimal`].
+fn equally_wide(
+    left: &Expr,
+    l: &DataType,
+    op: Operator,
+    right: &Expr,
+    r: &DataType,
+) -> Option<Expr> {
+    let target = common_decimal(l, r)?;
+    let same = |expr: &Expr, data_type: &DataType| match data_type {
+        t if *t == target => expr.clone(),
+        t => cast_to(as_decimal(expr.clone(), t).0, target.clone()),
+    };
+    Some(pair(same(left, l), op, same(right, r)))
 }
 
 /// A timestamp's day against a date, as a range of timestamps: sources and files know those.
