@@ -45,6 +45,9 @@ const SCRIPT: &[&str] = &[
     // Definitions.
     "CREATE TABLE made AS SELECT id, name, price * 2 AS twice FROM plain WHERE id < 5",
     "CREATE TABLE IF NOT EXISTS made AS SELECT 1 AS x",
+    "CREATE TABLE bare AS SELECT id, name FROM plain WITH NO DATA",
+    "SELECT count(*) FROM bare",
+    "DROP TABLE bare",
     "CREATE TABLE made (x int)",
     "SELECT * FROM made ORDER BY id",
     "ALTER TABLE made ADD COLUMN extra bigint DEFAULT 5, DROP COLUMN twice",

@@ -5,7 +5,7 @@
 //! characters. Nesting and chain length are bounded before the parser sees a statement, so that no text
 //! can exhaust the stack of a thread that parses, plans or drops it.
 
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Expr, LimitClause, Statement, Value};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -143,7 +143,9 @@ fn parse_sql(
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(PARSER_RECURSION_LIMIT)
         .with_tokens_with_locations(tokens);
-    let parsed = parser.parse_statement();
+    let parsed = parser
+        .parse_statement()
+        .and_then(|statement| with_data(&mut parser, statement));
     // Where the parser stopped: at the first token that it could not use.
     let stopped = parser.index();
     match parsed {
@@ -172,6 +174,30 @@ fn parse_sql(
             Err(syntax_error(lines, span.as_ref(), end, Some(&message)))
         }
     }
+}
+
+/// The end of `CREATE TABLE … AS … WITH [NO] DATA`, which the parser does not know. Without data the query
+/// has no rows.
+fn with_data(
+    parser: &mut Parser<'_>,
+    mut statement: Statement,
+) -> std::result::Result<Statement, ParserError> {
+    if let Statement::CreateTable(create) = &mut statement
+        && let Some(query) = &mut create.query
+        && parser.parse_keyword(Keyword::WITH)
+    {
+        let without = parser.parse_keyword(Keyword::NO);
+        parser.expect_keyword(Keyword::DATA)?;
+        if without {
+            query.fetch = None;
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(Expr::value(Value::Number("0".to_owned(), false))),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+    }
+    Ok(statement)
 }
 
 /// `syntax error at or near "x"`, with what the parser expected as the detail.
@@ -377,6 +403,22 @@ mod tests {
                 .message
                 .starts_with("unterminated quoted string")
         );
+    }
+
+    #[test]
+    fn tables_are_made_with_and_without_data() {
+        let made = |text: &str| match &parse(text).unwrap()[0].body {
+            Body::Sql(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let plain = made("create table a as select b from c");
+        assert_eq!(made("create table a as select b from c with data"), plain);
+        assert_eq!(
+            made("create table a as select b from c with no data"),
+            format!("{plain} LIMIT 0")
+        );
+        assert!(parse("create table a as select b from c with no").is_err());
+        assert!(parse("select b from c with no data").is_err());
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(crate) const CASES: &[Case] = &[
     Case("macaddr[]", &["'{08:00:2b:01:02:03,NULL}'"], TEXT),
 ];
 
-const SETUP: &str = "
+pub(crate) const SETUP: &str = "
 DROP SCHEMA public CASCADE; CREATE SCHEMA public;
 CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy');
 CREATE DOMAIN positive AS integer CHECK (VALUE > 0);

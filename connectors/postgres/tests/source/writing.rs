@@ -12,7 +12,7 @@ use sluice_spi::{
 };
 
 use crate::support::{Server, read_all, table};
-use crate::types::CASES;
+use crate::types::{CASES, SETUP};
 
 fn into(table: &str, columns: &[&str]) -> InsertTarget {
     InsertTarget {
@@ -60,23 +60,19 @@ async fn ask(server: &Server, sql: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_is_written_as_it_was_read() {
     let server = Server::start();
-    server
-        .sql("CREATE TYPE mood AS ENUM ('it''s ok', 'sad'); CREATE DOMAIN positive AS int CHECK (value > 0);")
-        .await;
+    server.sql(SETUP).await;
     let catalog = server.catalog();
-    let mut written = 0;
     for case in CASES {
         let (kind, values, expr) = (case.0, case.1, case.2);
-        // Arrays of the same type go along.
         let setup = format!(
-            "DROP TABLE IF EXISTS a, b; CREATE TABLE a (c {kind}); INSERT INTO a VALUES (NULL), ({}); \
+            "DROP TABLE IF EXISTS a, b; CREATE TABLE a (c {kind}); INSERT INTO a VALUES ({}); \
              CREATE TABLE b (c {kind});",
             values.join("), (")
         );
-        if server.client().await.batch_execute(&setup).await.is_err() {
-            // A type that this case makes in its own test.
-            continue;
-        }
+        server.sql(&setup).await;
+        // A domain may refuse it.
+        let null = "INSERT INTO a VALUES (NULL)";
+        let _ = server.client().await.batch_execute(null).await;
         let source = table(&catalog, "a").await;
         let rows = read_all(&catalog, &source)
             .await
@@ -95,9 +91,40 @@ async fn every_type_is_written_as_it_was_read() {
             ask(&server, &list("b")).await,
             "{kind}"
         );
-        written += 1;
     }
-    assert!(written + 3 > CASES.len(), "{written} of {}", CASES.len());
+}
+
+/// What the engine's types cannot hold goes through it as text, and comes back as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_as_text_is_written_as_it_was() {
+    let server = Server::start();
+    server
+        .sql(
+            "CREATE TABLE a (n numeric, i int[], d date, t timestamptz);
+             INSERT INTO a VALUES
+               ('NaN', '[2:3]={1,NULL}', 'infinity', '-infinity'), ('-Infinity', '{{1,2},{3,4}}', '0044-03-15 BC', '4713-01-01 BC'),
+               (repeat('12345', 200)::numeric + 0.0000000000000000000000000000010, '{}', '-infinity', 'infinity'),
+               (1.500, '{7}', '5874897-12-31', '294276-12-31 23:59:59.999999+00'), (NULL, NULL, NULL, NULL);
+             CREATE TABLE b (LIKE a)",
+        )
+        .await;
+    let catalog = server.catalog_with("numeric = \"text\"\narrays = \"text\"\ninfinity = \"keep\"");
+    let source = table(&catalog, "a").await;
+    let rows = read_all(&catalog, &source).await.unwrap();
+    let target = WriteTarget::Insert(into("b", &["n", "i", "d", "t"]));
+    assert_eq!(write(&catalog, target, rows.clone()).await.unwrap(), 5);
+    let missing = "SELECT count(*)::text FROM (SELECT n::text, i, d, t FROM a EXCEPT SELECT n::text, i, d, t FROM b) x";
+    assert_eq!(ask(&server, missing).await, "0");
+    // Binary, without the arrays.
+    server.sql("TRUNCATE b").await;
+    let without = rows
+        .iter()
+        .map(|rows| rows.project(&[0, 2, 3]).unwrap())
+        .collect();
+    let target = WriteTarget::Insert(into("b", &["n", "d", "t"]));
+    assert_eq!(write(&catalog, target, without).await.unwrap(), 5);
+    let missing = "SELECT count(*)::text FROM (SELECT n::text, d, t FROM a EXCEPT SELECT n::text, d, t FROM b) x";
+    assert_eq!(ask(&server, missing).await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,14 +133,14 @@ async fn arrays_are_written_as_they_were_read() {
     server
         .sql(
             "CREATE TYPE mood AS ENUM ('ok', 'sad');
-             CREATE TABLE a (i int[], t text[], n numeric(10,2)[], u uuid[], m mood[], d date[], e float8[], p point[]);
+             CREATE TABLE a (i int[], t text[], n numeric(10,2)[], u uuid[], m mood[], d date[], e float8[], g int[][], p point[]);
              INSERT INTO a VALUES
                ('{1,NULL,-3}', '{\"a,b\",NULL,\"NULL\",\"\",\"q\\\"\\\\\"}', '{1.50,NULL}',
-                '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}', '{sad,ok}', '{1999-01-01}', '{NaN,-0,1e300}', '{\"(1,2)\"}'),
-               ('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'),
-               (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+                '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}', '{sad,ok}', '{1999-01-01}', '{NaN,-0,1e300}', '{{1,2},{NULL,4}}', '{\"(1,2)\"}'),
+               ('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'),
+               (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
              CREATE TABLE b (LIKE a);
-             CREATE TABLE c AS SELECT i, t, n, u, m, d, e FROM a WITH NO DATA",
+             CREATE TABLE c AS SELECT i, t, n, u, m, d, e, g FROM a WITH NO DATA",
         )
         .await;
     let catalog = server.catalog();
@@ -148,12 +175,12 @@ async fn arrays_are_written_as_they_were_read() {
             "SELECT string_agg(x::text, ';' ORDER BY x::text) FROM (SELECT {columns} FROM {table}) x"
         )
     };
-    let all = "i, t, n, u, m, d, e, p";
+    let all = "i, t, n, u, m, d, e, g, p";
     assert_eq!(
         ask(&server, &list("a", all)).await,
         ask(&server, &list("b", all)).await
     );
-    let some = "i, t, n, u, m, d, e";
+    let some = "i, t, n, u, m, d, e, g";
     assert_eq!(
         ask(&server, &list("a", some)).await,
         ask(&server, &list("c", some)).await

@@ -5,10 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow::datatypes::{Field, FieldRef};
-use datafusion::common::Result as EngineResult;
+use arrow::datatypes::FieldRef;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CascadeOption, ColumnDef, ColumnOption,
@@ -405,21 +403,8 @@ fn typed(
         depends_on_the_moment: AtomicBool::new(false),
     };
     let options = ParserOptions::from(&state.config_options().sql_parser);
-    // The engine's own way to type a column forgets the tag.
-    let tag: EngineResult<Option<FieldRef>> =
-        crate::bind::PgTypePlanner.plan_type_field(&column.data_type);
     let schema = SqlToRel::new_with_options(&provider, options)
         .build_schema(vec![column])
         .map_err(engine_error)?;
-    let field: &Field = schema.field(0);
-    Ok(match tag.map_err(engine_error)? {
-        Some(typed) => Arc::new(
-            typed
-                .as_ref()
-                .clone()
-                .with_name(field.name())
-                .with_nullable(field.is_nullable()),
-        ),
-        None => Arc::new(field.clone()),
-    })
+    Ok(Arc::new(schema.field(0).clone()))
 }

@@ -24,7 +24,7 @@ pub(super) fn put_i128(value: i128, scale: i8, out: &mut BytesMut) -> Result<()>
             put_small(small, scale.unsigned_abs(), value < 0, out);
             Ok(())
         }
-        _ => put_digits(&magnitude.to_string(), scale.into(), value < 0, out),
+        _ => put_digits(&magnitude.to_string(), scale.into(), value < 0, 0, out),
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn put_i256(value: i256, scale: i8, out: &mut BytesMut) -> Result<()>
         None => {
             let text = value.to_string();
             let digits = text.strip_prefix('-').unwrap_or(&text);
-            put_digits(digits, scale.into(), text.starts_with('-'), out)
+            put_digits(digits, scale.into(), text.starts_with('-'), 0, out)
         }
     }
 }
@@ -81,7 +81,8 @@ pub(super) fn put_text(text: &str, out: &mut BytesMut) -> Result<()> {
         .ok()
         .and_then(|fraction| fraction.checked_sub(exponent))
         .ok_or_else(wrong)?;
-    put_digits(&digits, scale, negative, out)
+    // Zeros at the end of a text are shown again.
+    put_digits(&digits, scale, negative, scale.max(0), out)
 }
 
 /// The usual case, in 64 bits.
@@ -125,9 +126,15 @@ fn put_small(value: u64, scale: u8, negative: bool, out: &mut BytesMut) {
     put_groups(&groups[at..], whole_groups, negative, digits, out);
 }
 
-/// The general case, by decimal digits.
+/// The general case, by decimal digits, of which `shown` after the point are to be shown at least.
 #[cold]
-fn put_digits(digits: &str, scale: i32, negative: bool, out: &mut BytesMut) -> Result<()> {
+fn put_digits(
+    digits: &str,
+    scale: i32,
+    negative: bool,
+    shown: i32,
+    out: &mut BytesMut,
+) -> Result<()> {
     if digits.len() > 2 * DIGITS_MAX || scale.unsigned_abs() as usize > DIGITS_MAX {
         return Err(Error::new(
             SqlState::NUMERIC_OUT_OF_RANGE,
@@ -147,7 +154,7 @@ fn put_digits(digits: &str, scale: i32, negative: bool, out: &mut BytesMut) -> R
         digits.pop();
         fraction -= 1;
     }
-    let shown = fraction;
+    let shown = fraction.max(usize::try_from(shown).unwrap_or(0));
     // Whole groups on both sides of the point.
     let whole = digits.len() - fraction;
     let before = (GROUP_DIGITS - whole % GROUP_DIGITS) % GROUP_DIGITS;
@@ -186,7 +193,8 @@ fn put_groups(groups: &[u16], whole: i16, negative: bool, shown: usize, out: &mu
     // A quarter of `DIGITS_MAX` at most on each side.
     let small = |count: usize| i16::try_from(count).unwrap_or(i16::MAX);
     if significant.is_empty() {
-        out.put_slice(&[0; 8]);
+        out.put_slice(&[0; 6]);
+        out.put_i16(small(shown));
         return;
     }
     out.put_i16(small(significant.len()));
@@ -222,6 +230,7 @@ mod tests {
                             &value.unsigned_abs().to_string(),
                             scale.into(),
                             value < 0,
+                            0,
                             &mut general,
                         )
                         .unwrap();
@@ -254,6 +263,14 @@ mod tests {
             let error = put_text(text, &mut BytesMut::new()).unwrap_err();
             assert_eq!(error.code.code(), "22P02", "{text}");
         }
+        let mut out = BytesMut::new();
+        put_text("-1.500", &mut out).unwrap();
+        put_text("0.00", &mut out).unwrap();
+        let words: Vec<u16> = out
+            .chunks(2)
+            .map(|word| u16::from_be_bytes(word.try_into().unwrap()))
+            .collect();
+        assert_eq!(words, [2, 0, NEGATIVE, 3, 1, 5000, 0, 0, 0, 2]);
         let mut out = BytesMut::new();
         put_text("NaN", &mut out).unwrap();
         assert_eq!(&out[..], [0, 0, 0, 0, 0xC0, 0, 0, 0]);
