@@ -13,6 +13,48 @@ const SCRIPT: &[&str] = &[
     "INSERT INTO plain (id, name) VALUES (5, DEFAULT)",
     "INSERT INTO plain (id, name) SELECT g, 'n' || g FROM generate_series(6, 9) AS g",
     "SELECT id, name, price, ok, born, at AT TIME ZONE 'UTC', data FROM plain ORDER BY id",
+    // Numbers are rounded, and refused, as the column's type says.
+    "INSERT INTO nums (s) VALUES (2.5), (3.5), (-0.5), ('7'), (NULL)",
+    "INSERT INTO nums (s) SELECT x FROM (VALUES (1.5::numeric), (2.5)) AS v (x)",
+    "INSERT INTO nums (s) SELECT x FROM (VALUES (1.5::double precision), (2.5)) AS v (x)",
+    "INSERT INTO nums (s) VALUES (40000)",
+    "INSERT INTO nums (s) SELECT 40000",
+    "INSERT INTO nums (s) VALUES ('seven')",
+    "INSERT INTO nums (i) SELECT 2147483647 + 1",
+    "INSERT INTO nums (n) VALUES (12345678901234567890.12345), ('1e-7'), (0)",
+    "INSERT INTO nums (f, d) VALUES ('NaN', '-Infinity'), (0.1, 1e308), (1e30, 0.1)",
+    "INSERT INTO nums (f) VALUES ('1e300')",
+    "INSERT INTO nums (i) VALUES (true)",
+    "INSERT INTO nums (i) SELECT true",
+    "INSERT INTO plain (id, born) VALUES (60, 5)",
+    "INSERT INTO plain (id, born) SELECT 60, 5",
+    "INSERT INTO plain (id, ok) SELECT 60, 1",
+    "INSERT INTO plain (id, name) SELECT 60, 123456",
+    "SELECT i, s, n, f, d FROM nums ORDER BY s, n, f, i",
+    // Types, constraints and columns of the source's own.
+    "INSERT INTO strict (id, m, p) VALUES (1, 'sad', 5), (2, NULL, NULL)",
+    "INSERT INTO strict (id, m) VALUES (3, 'none')",
+    "INSERT INTO strict (id, p) VALUES (3, -1)",
+    "INSERT INTO strict (id) VALUES (100)",
+    "INSERT INTO strict (id, o) VALUES (3, 7)",
+    "INSERT INTO strict (id, twice) VALUES (3, 6)",
+    "INSERT INTO strict (id, j) VALUES (3, '{')",
+    "INSERT INTO strict (id, u) VALUES (3, 'xyz')",
+    "INSERT INTO strict (id, u) SELECT 3, 5",
+    "INSERT INTO strict (id, j, u, c) VALUES (3, '{\"a\": 1}', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'ab'), (4, 'null', NULL, 'abcd  ')",
+    "INSERT INTO strict (id, v) VALUES (5, 'abc   '), (6, '')",
+    "INSERT INTO strict (id, v) VALUES (7, 'abc d')",
+    "WITH x AS (SELECT 8 AS id) INSERT INTO strict (id) SELECT id FROM x",
+    "SELECT id, twice, m, p, j, u, c, v FROM strict ORDER BY id",
+    // Names that need quotes.
+    "CREATE TABLE \"Odd \"\"one\" (\"a b\" int PRIMARY KEY, \"select\" text, \"Ü;--\" int DEFAULT 3)",
+    "INSERT INTO \"Odd \"\"one\" (\"a b\", \"select\") VALUES (1, 'it''s'), (2, E'\\\\.'), (3, E'a\\tb\\n')",
+    "UPDATE \"Odd \"\"one\" SET \"select\" = '\"' WHERE \"a b\" = 1",
+    "INSERT INTO \"Odd \"\"one\" (\"a b\") VALUES (1) ON CONFLICT (\"a b\") DO UPDATE SET \"Ü;--\" = 4",
+    "SELECT * FROM \"Odd \"\"one\" ORDER BY 1",
+    "ALTER TABLE \"Odd \"\"one\" RENAME COLUMN \"Ü;--\" TO \"'\"",
+    "SELECT \"'\" FROM \"Odd \"\"one\" ORDER BY 1",
+    "DROP TABLE \"Odd \"\"one\"",
     // What is refused.
     "INSERT INTO plain (id) VALUES (1)",
     "INSERT INTO plain (id, name) VALUES (10, 'too long')",
@@ -91,6 +133,17 @@ const SCRIPT: &[&str] = &[
     "DROP TABLE IF EXISTS again",
 ];
 
+/// What only the source itself can make, in both databases.
+const SETUP: &str = "
+CREATE TYPE mood AS ENUM ('ok', 'sad');
+CREATE DOMAIN positive AS int CHECK (value > 0);
+CREATE TABLE other (id int PRIMARY KEY);
+CREATE TABLE nums (i int, s smallint, n numeric, f real, d double precision);
+CREATE TABLE strict (
+    id int PRIMARY KEY CHECK (id < 100), m mood, p positive, o int REFERENCES other,
+    twice int GENERATED ALWAYS AS (id * 2) STORED, j jsonb, u uuid, c char(4), v varchar(3)
+);";
+
 /// A line for what a statement gave.
 fn answer(session: &mut Connection, sql: &str) -> String {
     match session.query(sql) {
@@ -111,6 +164,12 @@ fn statements_do_what_they_do_in_postgresql() {
     let gateway = GatewayOptions::new()
         .catalog("shop", source.catalog("shop"))
         .start();
+    for database in ["native", "shop"] {
+        source
+            .connect(database)
+            .batch(SETUP)
+            .expect("the tables can be made");
+    }
     let (mut native, mut ours) = (source.connect("native"), gateway.connect("shop"));
     let mut differences = Vec::new();
     for sql in SCRIPT {

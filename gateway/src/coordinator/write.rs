@@ -236,13 +236,9 @@ impl Statement<'_> {
             None => "CREATE TABLE",
         };
         if *if_not_exists {
-            let found = match self.coordinator.catalogs.require(&target.catalog) {
-                Ok(catalog) => self.within(exists(catalog, target)).await,
-                Err(error) => Err(error),
-            };
-            match found {
-                Ok(false) => {}
-                found => return found.map(|_| tag.to_owned()),
+            let catalog = self.writable(tag, &target.catalog)?;
+            if self.within(exists(catalog, target)).await? {
+                return Ok(tag.to_owned());
             }
         }
         let write = WriteTarget::Create(NewTable {

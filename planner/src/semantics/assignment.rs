@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{Column, DFSchema};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use sluice_catalogs::pg_catalog::pg_types::pg_type_of;
 use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, pg_type};
@@ -76,11 +76,26 @@ fn stands_for_any_numeric(field: &Field) -> bool {
         && pg_type(field).is_none_or(|tag| tag == "numeric")
 }
 
+/// Refuses what PostgreSQL has no cast for at all, and the engine does: a cell of VALUES may be of another
+/// type than its column by its own explicit cast.
+pub(super) fn check_cell(from: &FieldRef, to: &FieldRef) -> Result<()> {
+    let (found, wanted) = (from.data_type(), to.data_type());
+    if found.is_numeric() && wanted.is_temporal() || found.is_temporal() && wanted.is_numeric() {
+        return Err(mismatch(from, to));
+    }
+    Ok(())
+}
+
 fn check(from: &FieldRef, to: &FieldRef) -> Result<()> {
     if is_assignable(from.data_type(), to) {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(mismatch(from, to))
     }
-    Err(Error::new(
+}
+
+fn mismatch(from: &FieldRef, to: &FieldRef) -> DataFusionError {
+    Error::new(
         SqlState::DATATYPE_MISMATCH,
         format!(
             "column \"{}\" is of type {} but expression is of type {}",
@@ -90,7 +105,7 @@ fn check(from: &FieldRef, to: &FieldRef) -> Result<()> {
         ),
     )
     .with_hint("You will need to rewrite or cast the expression.")
-    .into())
+    .into()
 }
 
 fn is_assignable(from: &DataType, to: &Field) -> bool {

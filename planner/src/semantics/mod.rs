@@ -296,6 +296,7 @@ impl Pass {
                 let given = given.transform_up(|e| self.expr(e, &none))?.data;
                 *cell = match types::field_of(&given, &none) {
                     Some(found) if found.data_type() != column.data_type() => {
+                        assignment::check_cell(&found, column)?;
                         assignment::assigned(given, column, &none)?
                     }
                     // A parameter gets its type from its column.

@@ -336,7 +336,11 @@ impl TableSink for CopySink {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        self.finish_rows().await
+        let outcome = self.finish_rows().await;
+        if outcome.is_err() {
+            self.transaction.roll_back().await;
+        }
+        outcome
     }
 
     async fn commit(mut self: Box<Self>) -> Result<u64> {

@@ -95,7 +95,7 @@ impl WriteTransaction {
     }
 
     /// Undoes everything, and leaves the connection to others.
-    pub(crate) async fn roll_back(self) {
+    pub(crate) async fn roll_back(&self) {
         // Where this fails the connection is broken, and is closed by the drop.
         if self.session.batch_execute("ROLLBACK").await.is_ok() {
             self.session.idle();

@@ -22,9 +22,9 @@ use sluice_spi::{
 };
 
 use super::insert::{column_of, expect_parameter, fixed_value};
-use super::{Expected, Purpose, empty_query, no_returning, select_of};
+use super::{Expected, Purpose, empty_query, no_returning, select_of, set_column};
 use crate::bind::QueryPlan;
-use crate::bind::names::{self, object_name, table_reference};
+use crate::bind::names::{self, table_reference};
 use crate::errors::engine_error;
 use crate::session::{PlanSession, Planner};
 
@@ -68,7 +68,7 @@ pub(super) async fn update(
                 "SET of several columns at once is not supported",
             ));
         };
-        let column = object_name(name)?.pop().unwrap_or_default();
+        let column = set_column(name)?;
         let field = column_of(&table, &column)?;
         if taken.contains(&column) {
             return Err(Error::new(

@@ -8,11 +8,13 @@ use std::sync::atomic::AtomicBool;
 use arrow::datatypes::FieldRef;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CascadeOption, ColumnDef, ColumnOption,
     ColumnOptionDef, CreateTable, CreateView, DataType as SqlType, DropBehavior, Expr, GeneratedAs,
-    Ident, IndexColumn, ObjectName, ObjectType, RenameTableNameKind, Statement, TableConstraint,
-    Truncate, TruncateIdentityOption,
+    Ident, IndexColumn, NullsDistinctOption, ObjectName, ObjectType, PrimaryKeyConstraint,
+    RenameTableNameKind, Statement, TableConstraint, Truncate, TruncateIdentityOption,
+    UniqueConstraint,
 };
 use sluice_spi::{ColumnDefault, Error, NewColumn, Result, SqlState, TableChange, TruncateOptions};
 
@@ -25,11 +27,12 @@ use crate::session::{PlanSession, Planner};
 
 /// Keys and defaults leave the statement, whose columns the engine's planner then types.
 pub(super) fn table(mut create: CreateTable) -> Result<(CreateTable, Purpose)> {
+    check_plain(&create)?;
     let (mut primary_key, mut unique) = (Vec::new(), Vec::new());
     for constraint in std::mem::take(&mut create.constraints) {
         let (columns, is_primary) = match &constraint {
-            TableConstraint::PrimaryKey(key) => (&key.columns, true),
-            TableConstraint::Unique(key) => (&key.columns, false),
+            TableConstraint::PrimaryKey(key) if is_plain_primary(key) => (&key.columns, true),
+            TableConstraint::Unique(key) if is_plain_unique(key) => (&key.columns, false),
             other => return Err(no_constraint(&other.to_string())),
         };
         let columns = columns.iter().map(key_column).collect::<Result<Vec<_>>>()?;
@@ -91,6 +94,39 @@ fn no_constraint(text: &str) -> Error {
     )
 }
 
+/// Refuses what a table is more than its columns, constraints and query: PARTITION BY, INHERITS, LIKE,
+/// TEMPORARY, storage parameters.
+pub(super) fn check_plain(create: &CreateTable) -> Result<()> {
+    let plain = CreateTableBuilder::new(create.name.clone())
+        .or_replace(create.or_replace)
+        .if_not_exists(create.if_not_exists)
+        .columns(create.columns.clone())
+        .constraints(create.constraints.clone())
+        .query(create.query.clone())
+        .build();
+    if plain == *create {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        "only CREATE TABLE with columns, keys and defaults, or AS a query, is supported",
+    )
+    .with_hint(
+        "CALL CATALOG.system.execute runs any statement at the source, where the catalog allows it.",
+    ))
+}
+
+/// Their names are left to the source.
+fn is_plain_primary(key: &PrimaryKeyConstraint) -> bool {
+    key.index_type.is_none() && key.index_options.is_empty() && key.characteristics.is_none()
+}
+
+fn is_plain_unique(key: &UniqueConstraint) -> bool {
+    key.index_type.is_none()
+        && key.index_options.is_empty()
+        && key.characteristics.is_none()
+        && matches!(key.nulls_distinct, NullsDistinctOption::None)
+}
+
 fn key_column(column: &IndexColumn) -> Result<String> {
     match &column.column.expr {
         Expr::Identifier(ident) => Ok(folded(ident)),
@@ -118,8 +154,8 @@ impl ColumnParts {
                 ColumnOption::NotNull => kept.push(option),
                 ColumnOption::Null => {}
                 ColumnOption::Default(expr) => parts.default = column_default(expr)?,
-                ColumnOption::PrimaryKey(_) => parts.keys.push(true),
-                ColumnOption::Unique(_) => parts.keys.push(false),
+                ColumnOption::PrimaryKey(key) if is_plain_primary(key) => parts.keys.push(true),
+                ColumnOption::Unique(key) if is_plain_unique(key) => parts.keys.push(false),
                 ColumnOption::Generated {
                     generated_as: generated_as @ (GeneratedAs::Always | GeneratedAs::ByDefault),
                     sequence_options,
@@ -407,4 +443,52 @@ fn typed(
         .build_schema(vec![column])
         .map_err(engine_error)?;
     Ok(Arc::new(schema.field(0).clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_table_is_left_out() {
+        let check = |sql: &str| {
+            let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().pop();
+            let Some(Statement::CreateTable(create)) = parsed else {
+                panic!("{sql}")
+            };
+            table(create).map(|_| ()).map_err(|error| error.code)
+        };
+        for sql in [
+            "CREATE TABLE IF NOT EXISTS t (a int NOT NULL DEFAULT 5, b text UNIQUE, PRIMARY KEY (a))",
+            "CREATE TABLE t (a bigserial CONSTRAINT k PRIMARY KEY, UNIQUE (a))",
+            "CREATE TABLE t ()",
+            "CREATE TABLE t AS SELECT 1",
+        ] {
+            assert_eq!(check(sql), Ok(()), "{sql}");
+        }
+        for sql in [
+            "CREATE TABLE t (a int CHECK (a > 0))",
+            "CREATE TABLE t (a int REFERENCES u)",
+            "CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u (a))",
+            "CREATE TABLE t (a int, UNIQUE NULLS NOT DISTINCT (a))",
+            "CREATE TABLE t (a int PRIMARY KEY DEFERRABLE)",
+            "CREATE TABLE t (a int GENERATED ALWAYS AS (1) STORED)",
+            "CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY (START WITH 5))",
+            "CREATE TABLE t (a int DEFAULT nextval('s'))",
+            "CREATE TABLE t (a text COLLATE \"C\")",
+            "CREATE TABLE t (a int) PARTITION BY RANGE (a)",
+            "CREATE TABLE t (a int) INHERITS (u)",
+            "CREATE TABLE t (LIKE u)",
+            "CREATE TABLE t (a int) WITH (fillfactor = 70)",
+            "CREATE TEMPORARY TABLE t (a int)",
+        ] {
+            let code = check(sql).unwrap_err();
+            assert_eq!(code.code(), "0A000", "{sql}");
+        }
+        let two = check("CREATE TABLE t (a int PRIMARY KEY, b int PRIMARY KEY)").unwrap_err();
+        assert_eq!(two.code(), "42P16");
+    }
 }

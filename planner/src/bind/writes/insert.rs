@@ -20,7 +20,7 @@ use sluice_spi::{
 };
 
 use super::constants::{column_default, is_default};
-use super::{Expected, Purpose, empty_query, folded, no_returning};
+use super::{Expected, Purpose, empty_query, folded, no_returning, set_column};
 use crate::bind::names::{self, object_name, table_reference};
 use crate::errors::engine_error;
 use crate::semantics::bound_type;
@@ -289,7 +289,7 @@ fn conflict(on: &OnInsert, table: &TableMetadata) -> Result<OnConflict> {
                     "SET of several columns at once is not supported",
                 ));
             };
-            let column = object_name(name)?.pop().unwrap_or_default();
+            let column = set_column(name)?;
             column_of(table, &column)?;
             Ok((column, conflict_value(&assignment.value, table)?))
         })

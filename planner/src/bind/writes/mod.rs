@@ -12,11 +12,12 @@ mod insert;
 use arrow::datatypes::FieldRef;
 use datafusion::common::DFSchemaRef;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::ast::{Ident, Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use sluice_spi::{Assigned, ColumnDefault, Error, OnConflict, Result, SqlState};
 
+use super::names::object_name;
 use super::{QueryPlan, StatementKind, TargetTable};
 use crate::errors::engine_error;
 use crate::semantics::assign;
@@ -85,7 +86,7 @@ pub(super) async fn take_apart(
     statement: Statement,
 ) -> Result<(Parts, Expected)> {
     let none = Expected::default();
-    Ok(match statement {
+    Ok(match with_first(statement) {
         Statement::Insert(insert) => {
             let (query, purpose, expected) = insert::take_apart(planner, session, insert).await?;
             (Parts::Planned(query, purpose), expected)
@@ -102,7 +103,12 @@ pub(super) async fn take_apart(
             let (query, purpose) = define::view(planner, session, view)?;
             (Parts::Planned(query, purpose), none)
         }
-        Statement::CreateTable(create) if create.query.is_none() => {
+        Statement::CreateTable(create) if create.query.is_some() => {
+            define::check_plain(&create)?;
+            let create = Statement::CreateTable(create);
+            (Parts::Planned(create, Purpose::Plain), none)
+        }
+        Statement::CreateTable(create) => {
             let (create, purpose) = define::table(create)?;
             (
                 Parts::Planned(Statement::CreateTable(create), purpose),
@@ -114,6 +120,39 @@ pub(super) async fn take_apart(
             None => (Parts::Planned(other, Purpose::Plain), none),
         },
     })
+}
+
+/// `WITH … INSERT …`: the names belong to the query of its rows.
+fn with_first(statement: Statement) -> Statement {
+    let Statement::Query(mut query) = statement else {
+        return statement;
+    };
+    match (query.with.take(), *query.body) {
+        (Some(with), SetExpr::Insert(Statement::Insert(mut insert)))
+            if insert
+                .source
+                .as_ref()
+                .is_some_and(|rows| rows.with.is_none()) =>
+        {
+            if let Some(rows) = &mut insert.source {
+                rows.with = Some(with);
+            }
+            Statement::Insert(insert)
+        }
+        (with, body) => {
+            query.with = with;
+            query.body = Box::new(body);
+            Statement::Query(query)
+        }
+    }
+}
+
+/// The one name of a column to be set.
+fn set_column(name: &ObjectName) -> Result<String> {
+    let [column] = object_name(name)?
+        .try_into()
+        .map_err(|_| Error::unsupported("SET of a part of a column is not supported"))?;
+    Ok(column)
 }
 
 impl Purpose {

@@ -150,8 +150,34 @@ impl Wire {
             safe: false,
             ..CastOptions::default()
         };
-        cast_with_options(values, &wanted, &options)
-            .map_err(|error| super::out_of_range(column, &error.to_string()))
+        let cast = |values: &ArrayRef, to: &DataType| {
+            cast_with_options(values, to, &options)
+                .map_err(|error| super::out_of_range(column, &error.to_string()))
+        };
+        let written = cast(values, &wanted)?;
+        // Nothing is cut: the server has no place for less than a microsecond.
+        if is_finer(found) && cast(&written, found)?.to_data() != values.to_data() {
+            return Err(Error::new(
+                SqlState::DATETIME_OVERFLOW,
+                format!(
+                    "column \"{column}\" does not take times that are finer than a microsecond"
+                ),
+            )
+            .with_hint("Cast them, or cut them with date_trunc."));
+        }
+        Ok(written)
+    }
+}
+
+fn is_finer(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Time64(TimeUnit::Nanosecond) => {
+            true
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_finer(item.data_type())
+        }
+        _ => false,
     }
 }
 
