@@ -12,6 +12,8 @@ mod reads;
 mod rules;
 mod semantics;
 mod session;
+#[cfg(test)]
+mod test_support;
 
 pub use bind::{
     AnalyzedTable, BoundStatement, CallArgument, QueryPlan, RowsAtSource, StatementKind,

@@ -57,7 +57,7 @@ pub struct PhysicalStatement {
     /// Its columns as the client was told, types and tags included.
     pub schema: SchemaRef,
     /// The optimized logical plan, for EXPLAIN (TYPE LOGICAL).
-    pub logical: LogicalPlan,
+    pub logical: Arc<LogicalPlan>,
 }
 
 impl Planner {
@@ -122,6 +122,7 @@ impl Planner {
         let logical = query.for_run(state, parameters)?;
         let schema = Arc::new(logical.schema().as_arrow().clone());
         let local = physical_plan(state, &logical).await?;
+        let logical = Arc::new(logical);
         list_keys(state, &local)?;
         await_keys(&local);
         let embedded = self.fleet.embedded();

@@ -3,97 +3,22 @@
 //! A line is an expression, its type (or `!` and an SQLSTATE) and its value (or the message), as psql
 //! printed them. Numerics are compared without zeros at their end, floats by value.
 
-use std::sync::Arc;
-
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::catalog::TableProvider;
-use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion_distributed::{ChannelResolver, WorkerResolver};
-use sluice_catalogs::Catalogs;
 use sluice_spi::{Error, Result};
-use url::Url;
 
 use crate::errors::engine_error;
-use crate::session::{Fleet, PlanSession, Planner, PlannerConfig, VirtualTables};
+use crate::session::Planner;
+use crate::test_support::{planner, session, statement};
 use crate::{QueryPlan, StatementKind};
 
 /// Differences that are known, by expression. Each is a line in the product's list of differences.
 const KNOWN: &str = include_str!("known.txt");
 const EXPECTED: &str = include_str!("postgresql.tsv");
 
-struct NoTables;
-
-impl VirtualTables for NoTables {
-    fn is_schema(&self, _schema: &str) -> bool {
-        false
-    }
-    fn table(&self, _schema: &str, _table: &str) -> Option<Arc<dyn TableProvider>> {
-        None
-    }
-    fn normalize(&self, _statement: &mut Statement) -> Result<()> {
-        Ok(())
-    }
-    fn function(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
-        None
-    }
-    fn function_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn finish(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        Ok(plan)
-    }
-}
-
-struct NoWorkers;
-
-impl Fleet for NoWorkers {
-    fn workers(&self, _limit: Option<usize>) -> Vec<Url> {
-        Vec::new()
-    }
-    fn resolver(&self, _urls: Vec<Url>) -> Arc<dyn WorkerResolver> {
-        unreachable!("no workers take part")
-    }
-    fn channels(&self) -> Arc<dyn ChannelResolver + Send + Sync> {
-        unreachable!("no workers take part")
-    }
-    fn embedded(&self) -> Option<Url> {
-        None
-    }
-    fn headers(&self, _query_id: &str) -> http::HeaderMap {
-        http::HeaderMap::new()
-    }
-}
-
-fn session() -> PlanSession {
-    PlanSession {
-        query_id: "q".into(),
-        database: "sluice".into(),
-        search_path: Arc::from(vec!["public".to_owned()]),
-        time_zone: "UTC".to_owned(),
-        pushdown: true,
-        join_pushdown: "automatic".into(),
-        aggregation_pushdown: "automatic".into(),
-        run_time_filters: true,
-        dynamic_filter_wait: None,
-        rules_off: String::new(),
-        workers: Some(0),
-        target_partitions: Some(1),
-        distribute_above_bytes: None,
-        virtual_tables: Arc::new(NoTables),
-    }
-}
-
 async fn run(planner: &Planner, expression: &str) -> Result<(String, String)> {
-    let sql = format!("SELECT {expression} AS v");
-    let statement = Parser::parse_sql(&PostgreSqlDialect {}, &sql)
-        .map_err(|e| engine_error(e.into()))?
-        .remove(0);
+    let statement = statement(&format!("SELECT {expression} AS v"))?;
     let session = session();
     let bound = planner.bind(&session, &statement, &[]).await?;
     let promised = bound
@@ -182,16 +107,7 @@ fn canonical(type_name: &str, value: &str) -> String {
 
 #[tokio::test]
 async fn expressions_mean_what_postgresql_means() {
-    let runtime = Arc::new(RuntimeEnv::default());
-    let planner = Planner::new(
-        Arc::new(Catalogs::default()),
-        Arc::new(NoWorkers),
-        runtime,
-        PlannerConfig {
-            target_partitions: 1,
-            distribute_above_bytes: usize::MAX,
-        },
-    );
+    let planner = planner();
     let known: Vec<&str> = KNOWN.lines().collect();
     let mut wrong = Vec::new();
     for line in EXPECTED.lines() {
