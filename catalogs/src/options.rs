@@ -66,13 +66,14 @@ impl SluiceOptions {
 
     /// The options inside of `config`; the defaults where a session was made without them.
     pub fn of(config: &SessionConfig) -> SluiceOptions {
-        config
-            .options()
-            .extensions
-            .get::<SluiceOptions>()
-            .cloned()
-            .unwrap_or_default()
+        SluiceOptions::inside(config).cloned().unwrap_or_default()
     }
+
+    /// The options inside of `config`, as they lie there.
+    pub fn inside(config: &SessionConfig) -> Option<&SluiceOptions> {
+        config.options().extensions.get::<SluiceOptions>()
+    }
+
     /// Keeps the tokens for every scan of the statement, here and on workers.
     pub fn set_snapshots(&mut self, tokens: &BTreeMap<String, SnapshotToken>) -> Result<()> {
         self.snapshots = serde_json::to_string(tokens)

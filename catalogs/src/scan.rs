@@ -439,8 +439,11 @@ impl ExecutionPlan for ConnectorScanExec {
             set: self.metrics.clone(),
             partition,
         });
-        let options = SluiceOptions::of(context.session_config());
-        let snapshot = options.snapshot(&self.target.handle.catalog)?;
+        let options = SluiceOptions::inside(context.session_config());
+        let snapshot = match options {
+            Some(options) => options.snapshot(&self.target.handle.catalog)?,
+            None => None,
+        };
         let keyed = connector
             .run_time_keys()
             .filter(|_| !dynamic_filters.is_empty())
@@ -449,7 +452,7 @@ impl ExecutionPlan for ConnectorScanExec {
                 target: self.target.clone(),
                 filters: dynamic_filters.clone(),
                 limits,
-                wait: options.dynamic_filter_wait(),
+                wait: options.and_then(SluiceOptions::dynamic_filter_wait),
                 metrics: self.metrics.clone(),
                 partition,
             });

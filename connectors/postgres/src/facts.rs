@@ -1,10 +1,26 @@
 //! What a table handle carries for this connector beyond its relation: how each column is read, which
 //! keys are unique. Facts only, no connection and no secret.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sluice_spi::{CompareOp, Error, Relation, Result, ScalarExpr, TableHandle};
 
 use crate::types::ColumnType;
+
+/// Tables whose facts a thread has at hand: each query asks for those of its own a few times, and a lookup by
+/// key would spend as long on reading them as on all else that is done here.
+const AT_HAND: usize = 16;
+
+/// Longer payloads are read each time: they belong to queries to which that is nothing.
+const MAX_AT_HAND_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// Payloads and what they say, the latest first.
+    static KNOWN: RefCell<VecDeque<(Vec<u8>, Arc<Facts>)>> = const { RefCell::new(VecDeque::new()) };
+}
 
 /// The payload of a [`TableHandle`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,15 +42,32 @@ impl Facts {
             .map_err(|e| Error::internal(format!("a table handle could not be written: {e}")))
     }
 
-    pub(crate) fn of(handle: &TableHandle) -> Result<Facts> {
-        let facts: Facts = serde_json::from_slice(&handle.payload)
-            .map_err(|e| Error::internal(format!("a table handle could not be read: {e}")))?;
+    pub(crate) fn of(handle: &TableHandle) -> Result<Arc<Facts>> {
+        let facts = Facts::read(&handle.payload)?;
         if facts.columns.len() != handle.relation.columns().len() {
             return Err(Error::internal(
                 "a table handle describes other columns than its relation",
             ));
         }
         Ok(facts)
+    }
+
+    fn read(payload: &[u8]) -> Result<Arc<Facts>> {
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(index) = known.iter().position(|(of, _)| *of == payload) {
+                let facts = known[index].1.clone();
+                known.swap(0, index);
+                return Ok(facts);
+            }
+            let facts: Facts = serde_json::from_slice(payload)
+                .map_err(|e| Error::internal(format!("a table handle could not be read: {e}")))?;
+            let facts = Arc::new(facts);
+            if payload.len() <= MAX_AT_HAND_BYTES {
+                known.truncate(AT_HAND - 1);
+                known.push_front((payload.to_vec(), facts.clone()));
+            }
+            Ok(facts)
+        })
     }
 
     /// How the columns of each of the relation's leaves are read, left to right.

@@ -180,7 +180,7 @@ fn checked(read: &SnapshotRead<'_>) -> Result<Option<Checked>> {
 }
 
 fn question(handle: &TableHandle) -> Result<Option<String>> {
-    Ok(source_plan::question(handle, &Facts::of(handle)?))
+    Ok(source_plan::question(handle, Facts::of(handle)?.as_ref()))
 }
 
 enum Failure {

@@ -161,7 +161,7 @@ impl TableSplits {
         let label = handle.relation.to_string();
         let plan = match request.parallelism {
             0 | 1 => None,
-            _ => self.plan(handle, &Facts::of(handle)?).await,
+            _ => self.plan(handle, Facts::of(handle)?.as_ref()).await,
         };
         let rows = plan.as_ref().map(|plan| plan.rows as u64);
         let bytes = plan.map(|plan| plan.bytes());

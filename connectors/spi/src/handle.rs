@@ -37,8 +37,10 @@ impl TableHandle {
     #[must_use]
     pub fn with_relation(&self, relation: Relation) -> Self {
         TableHandle {
+            version: self.version,
+            catalog: self.catalog.clone(),
             relation,
-            ..self.clone()
+            payload: self.payload.clone(),
         }
     }
 }

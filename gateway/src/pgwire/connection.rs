@@ -118,6 +118,12 @@ impl Connection {
         }
         let terminate = self.session.entry().termination().clone();
         let (limit, timed_out) = self.idle_limit();
+        let timed_out = || {
+            Error::new(
+                SqlState::from_source(timed_out.0),
+                format!("terminating connection due to {}", timed_out.1),
+            )
+        };
         let Connection {
             wire,
             shutdown,
@@ -139,11 +145,12 @@ impl Connection {
                 Err(NoFrame::Gone) => Err(Failure::Gone),
                 Err(NoFrame::Garbage(error)) => Err(Failure::Fatal(error)),
             },
-            () = timeout => Err(Failure::Fatal(timed_out)),
+            () = timeout => Err(Failure::Fatal(timed_out())),
         }
     }
 
-    fn idle_limit(&self) -> (Option<Duration>, Error) {
+    /// How long the client may be idle, if there is a limit; the SQLSTATE and the name of what is over then.
+    fn idle_limit(&self) -> (Option<Duration>, (&'static str, &'static str)) {
         let in_transaction = matches!(
             self.session.transaction(),
             Transaction::Open | Transaction::Failed
@@ -161,14 +168,8 @@ impl Connection {
             .session
             .entry()
             .with_settings(|s| s.get(name).and_then(|v| v.parse::<u64>().ok()));
-        let error = Error::new(
-            SqlState::from_source(code),
-            format!("terminating connection due to {text}"),
-        );
-        (
-            millis.filter(|ms| *ms > 0).map(Duration::from_millis),
-            error,
-        )
+        let limit = millis.filter(|ms| *ms > 0).map(Duration::from_millis);
+        (limit, (code, text))
     }
 
     /// Answers one frame; false when the client said goodbye.

@@ -3,6 +3,8 @@
 //! Each makes a relation of the input's; the renderer says which types its columns have, and they must be the
 //! engine's own. What is grouped or compared must mean the same on both sides ([`super::values`]).
 
+use std::sync::Arc;
+
 use sluice_spi::{
     AggregateFunction, Aggregation, JoinKind, Operation, Output, Reason, RelColumn, Relation,
     ScalarExpr, SortKey, TableHandle,
@@ -90,7 +92,7 @@ pub(super) fn apply(input: &TableHandle, operation: &Operation<'_>) -> Answer<Ta
     made.handle(input, relation)
 }
 
-fn facts_of(handle: &TableHandle) -> Answer<Facts> {
+fn facts_of(handle: &TableHandle) -> Answer<Arc<Facts>> {
     Facts::of(handle).map_err(|error| Reason(error.message))
 }
 
