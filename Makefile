@@ -27,8 +27,8 @@ test: ## Run every test of the workspace against real servers.
 check: ## Formatting, lints, documentation, generated references, import rules.
 	@$(SCRIPTS)/check.sh
 
-bench: ## Measure against PostgreSQL, plain DataFusion and DuckDB; print one table of ratios.
-	@$(SCRIPTS)/bench.sh
+bench: ## Measure against PostgreSQL, plain DataFusion, DuckDB, mysql_fdw, Trino; SF=10 for Q17 and Q18 at that scale.
+	@SF=$(SF) $(SCRIPTS)/bench.sh
 
 test-all: ## `make test` with the long suites, Dockerfile lint and the image build.
 	@SLUICE_TEST_ALL=1 $(SCRIPTS)/test.sh

