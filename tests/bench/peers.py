@@ -123,9 +123,6 @@ class PostgreSql(PostgresClient):
     def __init__(self, setting):
         super().__init__(setting.postgres_port, "postgres", "shop")
 
-    def answer(self, text):
-        return self.rows(text.format(pg="public", my="public", lake="public"))
-
 
 class MySqlFdw(PostgresClient):
     """MariaDB's tables as foreign tables of the PostgreSQL that has the others."""

@@ -1,8 +1,8 @@
 """The benchmark of the sources: the same tables in PostgreSQL, MariaDB and Parquet files, read by Sluice and its peers.
 
 Each row is one statement. A peer's rows are compared with what PostgreSQL itself answers before any time is taken; then
-one run is counted at the sources (wire.py), and the runs that are timed take turns. Prints one table: a ratio below 1
-says that Sluice is faster than that peer. `--json` writes the same with exact numbers.
+one run is counted at the sources (wire.py), and more are timed. Prints one table: a ratio below 1 says that Sluice is
+faster than that peer. `--json` writes the same with exact numbers.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench import TABLES, Sluice as Gateway, best, facts, query_text, rename
+from bench import TABLES, Sluice as Gateway, facts, query_text, rename
 from peers import MARIADB_PASSWORD, MARIADB_USER, DuckDb, MySqlFdw, PostgreSql, Setting, Sluice, SluiceWith, Trino
 from wire import MariaDbWire, PostgresWire
 
@@ -27,6 +27,7 @@ from wire import MariaDbWire, PostgresWire
 LOOKUPS, LOOKUP_SECONDS = 1000, 5
 # A peer that takes longer than this is timed once.
 SLOW_SECONDS = 20
+REST_SECONDS = 1
 
 FIRST = "first"
 KEYS = "first; <= 0.4x Trino"
@@ -161,8 +162,7 @@ def same_value(value, expected):
 class Suite:
     """The peers that are there, the counters at the sources, and what was measured."""
 
-    def __init__(self, setting, peers, oracle, wires, runs):
-        self.setting = setting
+    def __init__(self, peers, oracle, wires, runs):
         self.peers = peers
         self.oracle = oracle
         self.wires = wires
@@ -170,37 +170,41 @@ class Suite:
         self.results = []
 
     def measure(self, row):
-        """One row: rows first, then what they cost the sources, then time."""
+        """One row, one peer after the other: its rows, then what they cost the sources, then its time."""
         print(f"   {row.what}", flush=True)
-        reference = None
-        timed = []
-        for peer in [peer for peer in self.peers if peer.takes(row.text)]:
-            result = {"measurement": row.what, "aim": row.aim, "peer": peer.name}
-            self.results.append(result)
-            try:
-                begin = time.perf_counter()
-                rows = row.run(peer, peer.places, 0)
-                result["first_seconds"] = time.perf_counter() - begin
-                if reference is None:
-                    reference = self.expected(row)
-                if not same(rows, reference, "ORDER BY" in row.text):
-                    raise RuntimeError("other rows than PostgreSQL's")
-                result["fetched"] = self.count(row, peer)
-                timed.append((peer, result, []))
-            except Exception as error:  # The other peers still say something.
-                result["failed"] = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if row.lookup:
-            for peer, _, times in timed:
-                self.time_lookups(row, peer, times)
-        else:
-            self.take_turns(row, timed)
-        for peer, result, times in timed:
-            result["seconds"] = statistics.median(times)
+        # The last peer of the row before compiles its code in the background for a while.
+        time.sleep(REST_SECONDS)
+        expected = self.expected(row)
+        for peer in self.peers:
+            if peer.takes(row.text):
+                self.add(row, peer.name, lambda result: self.measure_peer(row, peer, expected, result))
         if row.ceiling:
             name, command = row.ceiling
-            with open(os.devnull, "w") as nothing:
-                seconds = best(self.runs, lambda: subprocess.run(command, stdout=nothing, check=True))
-            self.results.append({"measurement": row.what, "aim": row.aim, "peer": name, "seconds": seconds})
+            self.add(row, name, lambda result: self.measure_command(command, result))
+
+    def add(self, row, name, measure):
+        result = {"measurement": row.what, "aim": row.aim, "peer": name}
+        self.results.append(result)
+        try:
+            measure(result)
+        except Exception as error:  # The others still say something.
+            result["failed"] = first_line(error)
+
+    def measure_peer(self, row, peer, expected, result):
+        begin = time.perf_counter()
+        rows = row.run(peer, peer.places, 0)
+        slow = time.perf_counter() - begin > SLOW_SECONDS
+        if not same(rows, expected, "ORDER BY" in row.text):
+            raise RuntimeError("other rows than PostgreSQL's")
+        result["fetched"] = self.count(row, peer)
+        runs, limit = (LOOKUPS, LOOKUP_SECONDS) if row.lookup else (1 if slow else self.runs, math.inf)
+        result["seconds"] = median_seconds(runs, lambda number: row.run(peer, peer.places, number), limit)
+
+    def measure_command(self, command, result):
+        with open(os.devnull, "w") as nothing:
+            result["seconds"] = median_seconds(
+                self.runs, lambda number: subprocess.run(command, stdout=nothing, check=True)
+            )
 
     def expected(self, row):
         if "{large}" in row.text:
@@ -222,21 +226,6 @@ class Suite:
             rows = peer.remote_rows(row.text.format(**peer.places, key=1))
             fetched["MariaDB"]["rows"] = fetched["MariaDB"]["rows"] if rows is None else rows
         return {source: taken for source, taken in fetched.items() if taken["rows"]}
-
-    def take_turns(self, row, timed):
-        """What disturbs the machine disturbs everybody."""
-        for turn in range(self.runs):
-            for peer, result, times in timed:
-                if turn == 0 or result["first_seconds"] < SLOW_SECONDS:
-                    begin = time.perf_counter()
-                    row.run(peer, peer.places, turn)
-                    times.append(time.perf_counter() - begin)
-
-    def time_lookups(self, row, peer, times):
-        stop = time.perf_counter() + LOOKUP_SECONDS
-        while len(times) < LOOKUPS and (begin := time.perf_counter()) < stop:
-            row.run(peer, peer.places, len(times))
-            times.append(time.perf_counter() - begin)
 
     def add_ratios(self):
         ours = {r["measurement"]: r.get("seconds") for r in self.results if r["peer"] == Sluice.name}
@@ -262,6 +251,19 @@ class Suite:
             print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |")
             if number == 0:
                 print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def median_seconds(runs, action, limit_seconds=math.inf):
+    """Of action(0), action(1) and so on; fewer of them when the limit is reached."""
+    times, stop = [], time.perf_counter() + limit_seconds
+    while len(times) < runs and (begin := time.perf_counter()) < stop:
+        action(len(times))
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def first_line(error):
+    return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
 def show_time(seconds):
@@ -313,17 +315,17 @@ def main():
         try:
             peers.append(MySqlFdw(setting))
         except Exception as error:
-            absent[MySqlFdw.name] = str(error).strip().splitlines()[0]
+            absent[MySqlFdw.name] = first_line(error)
         try:
             trino = start_trino(arguments, setting, duck)
             peers.append(Trino(trino, setting))
         except Exception as error:
-            absent[Trino.name] = str(error).strip().splitlines()[0]
+            absent[Trino.name] = first_line(error)
         print(f"peers: {', '.join(peer.name for peer in peers)}; DuckDB {duckdb.__version__}; scale {arguments.scale}")
         for name, reason in absent.items():
             print(f"not present: {name}: {reason}")
         wires = {"PostgreSQL": proxy, "MariaDB": MariaDbWire(mariadb(setting))}
-        suite = Suite(setting, peers, oracle, wires, arguments.runs)
+        suite = Suite(peers, oracle, wires, arguments.runs)
         for row in rows_of_the_suite(setting, arguments.queries, duck.columns):
             if re.search(arguments.only, row.what):
                 suite.measure(row)
@@ -347,8 +349,12 @@ def start_trino(arguments, setting, duck):
     from trino_server import TrinoServer
 
     server = TrinoServer(arguments.trino, arguments.scratch, Trino.catalogs(setting))
-    columns = {table: duck.columns(table) for table in TABLES}
-    server.add_tables(setting.schema, arguments.lake / setting.schema, columns)
+    try:
+        columns = {table: duck.columns(table) for table in TABLES}
+        server.add_tables(setting.schema, arguments.lake / setting.schema, columns)
+    except Exception:
+        server.stop()
+        raise
     return server
 
 
