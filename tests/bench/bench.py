@@ -1,4 +1,4 @@
-"""The benchmark: Sluice and its peers on the same machine, over the same data, in one run.
+"""The benchmark of a gateway: Sluice and its peers on the same machine, over the same data, in one run.
 
 Prints the machine's facts and one table of ratios; a ratio above 1 is in favour of Sluice's peer. Peers are
 the real PostgreSQL, plain DataFusion (`plain-datafusion`, the same version and the same files) and DuckDB.
@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 import duckdb
-import duckdb_extension_postgres_scanner
 import psycopg
 
 TABLES = ["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"]
@@ -239,14 +238,6 @@ def query_text(folder, number):
     return (folder / f"q{number:02}.sql").read_text()
 
 
-def rename(sql, place):
-    """Puts place(table) where a table is named, outside quotes."""
-    parts = sql.split("'")
-    for index in range(0, len(parts), 2):
-        parts[index] = re.sub(r"\b(%s)\b" % "|".join(TABLES), lambda match: place(match.group(1)), parts[index])
-    return "'".join(parts)
-
-
 def measure_start(arguments, config, table):
     times = []
     for _ in range(5):
@@ -292,31 +283,6 @@ def measure_points(gateway, arguments, postgres, table):
     for name, our, their in zip(("p50", "p99"), quantiles(ours), quantiles(peer)):
         table.add(f"{what}, {name}", our, their, "PostgreSQL", "us")
     table.add(f"{what}, one takes", 1e6 / our_rate, 1e6 / peer_rate, "PostgreSQL", "us")
-
-
-def measure_scan(gateway, postgres_port, runs, table):
-    with gateway.connect("shop") as session:
-        columns = [
-            row[0]
-            for row in session.execute(
-                "SELECT column_name FROM information_schema.columns "
-                "WHERE table_schema = 'public' AND table_name = 'lineitem'"
-            ).fetchall()
-        ]
-        # Every column is read and nothing but one row leaves the gateway.
-        text = "SELECT " + ", ".join(f"count({column})" for column in columns) + " FROM public.lineitem"
-        session.execute("SET sluice.workers = 0")
-        ours = {}
-        for splits in (1, 2):
-            session.execute(f"SET sluice.target_partitions = {splits}")
-            ours[splits] = best(runs, lambda: session.execute(text + " WHERE l_comment || '' <> '~'").fetchall())
-    copy = "COPY lineitem TO STDOUT (FORMAT binary)"
-    psql = ["psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(postgres_port), "-U", "postgres", "-d", "shop"]
-    with open(os.devnull, "w") as nothing:
-        peer = best(runs, lambda: subprocess.run([*psql, "-c", copy], stdout=nothing, check=True))
-    scan = "full scan of lineitem in PostgreSQL"
-    table.add(f"{scan}, one split", ours[1], peer, "COPY binary to /dev/null", "s", "<= 1.25x")
-    table.add(f"{scan}, two splits", ours[2], peer, "COPY binary to /dev/null", "s", "<= 0.59x")
 
 
 def measure_stream(gateway, arguments, runs, table):
@@ -405,37 +371,6 @@ def measure_tpch(gateway, arguments, runs, table):
     table.add("TPC-H 22 on Parquet, sum", sum(ours.values()), sum(ducks.values()), "DuckDB", "s")
 
 
-def measure_join(gateway, arguments, runs, table):
-    schema = scale_schema(arguments.scale)
-    text = """
-        SELECT n_name, count(*) AS lines, sum(l_extendedprice * (1 - l_discount)) AS revenue
-        FROM customer, orders, lineitem, nation
-        WHERE c_custkey = o_custkey AND l_orderkey = o_orderkey AND c_nationkey = n_nationkey
-          AND o_orderdate >= date '1995-01-01' AND o_orderdate < date '1996-01-01'
-          AND c_mktsegment = 'BUILDING'
-        GROUP BY n_name ORDER BY revenue DESC"""
-    places = {"customer": "shop.public.", "orders": "shop.public.", "lineitem": f"lake.{schema}.", "nation": f"tpch.{schema}."}
-    with gateway.connect() as session:
-        session.execute("SET sluice.workers = 0")
-        federated = rename(text, lambda name: places[name] + name)
-        our_rows = session.execute(federated).fetchall()
-        ours = best(runs, lambda: session.execute(federated).fetchall())
-    duck = duckdb.connect(config={"threads": os.cpu_count(), "allow_unsigned_extensions": True})
-    extensions = Path(duckdb_extension_postgres_scanner.__file__).parent / "extensions"
-    extension = next(extensions.rglob("postgres_scanner.duckdb_extension"))
-    duck.execute(f"LOAD '{extension}'")
-    duck.execute(f"ATTACH 'host=127.0.0.1 port={arguments.postgres_port} user=postgres dbname=shop' AS shop (TYPE postgres, READ_ONLY)")
-    for name in ("lineitem", "nation"):
-        duck.execute(f"CREATE VIEW {name} AS SELECT * FROM '{arguments.lake}/{schema}/{name}/*.parquet'")
-    places = {"customer": "shop.public.", "orders": "shop.public.", "lineitem": "", "nation": ""}
-    scanners = rename(text, lambda name: places[name] + name)
-    peer_rows = duck.execute(scanners).fetchall()
-    if [row[:2] for row in our_rows] != [row[:2] for row in peer_rows]:
-        raise RuntimeError("the three-source join gives other rows than DuckDB's")
-    peer = best(runs, lambda: duck.execute(scanners).fetchall())
-    table.add("join over PostgreSQL, Parquet, tpch", ours, peer, "DuckDB with its scanners", "s")
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, required=True)
@@ -479,11 +414,9 @@ def main():
     gateway = Sluice(arguments.programs, config, arguments.scratch)
     try:
         part("point queries", lambda: measure_points(gateway, arguments, postgres, table))
-        part("scan", lambda: measure_scan(gateway, arguments.postgres_port, arguments.runs, table))
         part("stream", lambda: measure_stream(gateway, arguments, arguments.runs, table))
         part("write", lambda: measure_write(gateway, arguments, postgres, arguments.runs, table))
         part("TPC-H", lambda: measure_tpch(gateway, arguments, arguments.runs, table))
-        part("join", lambda: measure_join(gateway, arguments, arguments.runs, table))
     finally:
         gateway.stop()
     print()
