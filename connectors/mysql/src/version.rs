@@ -70,6 +70,16 @@ impl Version {
         self.has(None, Some((10, 4, 3)))
     }
 
+    /// Defaults in parentheses, of any type.
+    pub(crate) fn has_default_expressions(self) -> bool {
+        self.has(Some((8, 0, 13)), Some((10, 2, 1)))
+    }
+
+    /// `ALTER TABLE … RENAME COLUMN`.
+    pub(crate) fn has_rename_column(self) -> bool {
+        self.has(Some((8, 0, 0)), Some((10, 5, 2)))
+    }
+
     /// `mysql.column_stats`.
     pub(crate) fn has_column_stats(self) -> bool {
         self.has(None, Some((10, 0, 1)))

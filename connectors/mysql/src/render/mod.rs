@@ -123,7 +123,24 @@ pub(crate) fn predicate_bytes(
     columns: &[RelColumn],
     types: &[ColumnType],
 ) -> Option<usize> {
-    let env: Option<Vec<Named>> = columns
+    let env = bare(columns, types)?;
+    let text = Writer::new(Constants::Inline).predicate(predicate, &env)?;
+    Some(text.len())
+}
+
+/// A computed value over those columns, to be assigned. That its arithmetic is exact was decided by
+/// [`crate::pushdown`].
+pub(crate) fn assigned_value(
+    expr: &ScalarExpr,
+    columns: &[RelColumn],
+    types: &[ColumnType],
+) -> Option<String> {
+    Writer::new(Constants::Inline).value(expr, &bare(columns, types)?)
+}
+
+/// Columns under their own names.
+fn bare(columns: &[RelColumn], types: &[ColumnType]) -> Option<Vec<Named>> {
+    columns
         .iter()
         .zip(types)
         .map(|(column, column_type)| {
@@ -133,9 +150,7 @@ pub(crate) fn predicate_bytes(
                 column_type: column_type.clone(),
             })
         })
-        .collect();
-    let text = Writer::new(Constants::Inline).predicate(predicate, &env?)?;
-    Some(text.len())
+        .collect()
 }
 
 /// One SELECT in the making.

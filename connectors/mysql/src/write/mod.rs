@@ -1,4 +1,14 @@
-//! Writing: tables appear whole, rows arrive in one transaction.
+//! Writing: tables appear whole, rows arrive and change in one transaction.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `session` | sessions that write, and how they end |
+//! | `sink` | INSERT and CREATE TABLE AS; `conflict`: ON CONFLICT |
+//! | `staging` | tables that are not finished |
+//! | `target`, `values` | what columns take, and values as constants |
+//! | `types` | Arrow fields to column types |
+//! | `change` | UPDATE, DELETE, TRUNCATE |
+//! | `define` | ALTER TABLE, views |
 //!
 //! A new table is filled under a name of its own and renamed at the end, which MySQL does at once. Rows
 //! for a table that is there go into it in one transaction, so only tables of transactional engines take
@@ -8,25 +18,33 @@
 //! transactional. Such a table is held by a named lock that ends with the session; the next writer drops
 //! those whose lock is free.
 
+mod change;
+mod conflict;
+mod define;
+mod session;
 mod sink;
+mod staging;
+mod target;
 mod types;
 mod values;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Params, Row};
-use sluice_spi::{Error, NewTable, Result, SqlState, TableSink, WriteTarget, Writer};
+use sluice_spi::{
+    Definitions, Error, InsertTarget, Metadata, NewTable, Result, RowChanges, SqlState,
+    TableMetadata, TableSink, WriteTarget, Writer,
+};
 
 use crate::catalog_sql::{self, text};
-use crate::error::statement_error;
 use crate::literal::quote_identifier;
-use crate::pool::{Session, Source};
+use crate::metadata::CatalogMetadata;
+use crate::pool::Source;
+use session::{run, run_alone, writing_session};
 use sink::RowSink;
-
-/// Begins the names of tables that are not finished; they are in no listing.
-pub(crate) const STAGING_PREFIX: &str = "_sluice_staging_";
+pub(crate) use staging::STAGING_PREFIX;
+use staging::{REPLACED_SUFFIX, drop_orphans, reserve_name};
+use target::Target;
 
 /// Writes the catalog's tables.
 pub(crate) struct TableWriter {
@@ -42,21 +60,7 @@ impl Writer for TableWriter {
     async fn begin(&self, target: WriteTarget) -> Result<Box<dyn TableSink>> {
         match target {
             WriteTarget::Create(table) => self.create(table).await,
-            WriteTarget::Insert(target) => {
-                if target.on_conflict.is_some() {
-                    return Err(Error::unsupported("ON CONFLICT is not supported for MySQL")
-                        .with_detail(
-                            "MySQL takes a conflict of any unique key for the one that is meant.",
-                        )
-                        .with_source(self.source.catalog()));
-                }
-                self.must_take_rows(&target.schema, &target.table).await?;
-                let mut session = writing_session(&self.source).await?;
-                let table = qualified(&target.schema, &target.table)?;
-                run(&self.source, &mut session, "START TRANSACTION").await?;
-                let sink = RowSink::new(self.source.clone(), session, table, &target.columns)?;
-                Ok(Box::new(sink))
-            }
+            WriteTarget::Insert(target) => self.insert(target).await,
         }
     }
 
@@ -70,7 +74,7 @@ impl Writer for TableWriter {
             .with_hint("Use DROP VIEW to remove a view.")),
             Some(_) => {
                 let sql = format!("DROP TABLE {}", qualified(schema, table)?);
-                self.execute(&sql).await?;
+                run_alone(&self.source, &sql).await?;
                 Ok(true)
             }
         }
@@ -80,8 +84,11 @@ impl Writer for TableWriter {
         if self.has_schema(schema).await? {
             return Ok(false);
         }
-        self.execute(&format!("CREATE DATABASE {}", identifier(schema)?))
-            .await?;
+        run_alone(
+            &self.source,
+            &format!("CREATE DATABASE {}", identifier(schema)?),
+        )
+        .await?;
         Ok(true)
     }
 
@@ -104,13 +111,39 @@ impl Writer for TableWriter {
             .with_detail(format!("It holds {tables} tables."))
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
-        self.execute(&format!("DROP DATABASE {}", identifier(schema)?))
-            .await?;
+        run_alone(
+            &self.source,
+            &format!("DROP DATABASE {}", identifier(schema)?),
+        )
+        .await?;
         Ok(true)
+    }
+
+    fn definitions(&self) -> Option<&dyn Definitions> {
+        Some(self)
+    }
+
+    fn row_changes(&self) -> Option<&dyn RowChanges> {
+        Some(self)
     }
 }
 
 impl TableWriter {
+    async fn insert(&self, target: InsertTarget) -> Result<Box<dyn TableSink>> {
+        let table = self.must_take_rows(&target.schema, &target.table).await?;
+        let columns = target
+            .columns
+            .iter()
+            .map(|name| Target::of(&table, name))
+            .collect::<Result<Vec<_>>>()?;
+        let source = &self.source;
+        let mut session = writing_session(source).await?;
+        let (place, conflict) = conflict::prepare(source, &mut session, &target, &table).await?;
+        run(source, &mut session, "START TRANSACTION").await?;
+        let sink = RowSink::new(source.clone(), session, place, columns)?;
+        Ok(Box::new(sink.on_conflict(conflict)))
+    }
+
     async fn create(&self, table: NewTable) -> Result<Box<dyn TableSink>> {
         if !self.has_schema(&table.schema).await? {
             return Err(Error::new(
@@ -132,8 +165,8 @@ impl TableWriter {
         let version = self.source.version().await?;
         let definition = types::definition(&table, version)?;
         let mut session = writing_session(&self.source).await?;
-        self.drop_orphans(&mut session, &table.schema).await?;
-        let staging = self.reserve_name(&mut session).await?;
+        drop_orphans(&self.source, &mut session, &table.schema).await?;
+        let staging = reserve_name(&self.source, &mut session).await?;
         let place = qualified(&table.schema, &staging)?;
         run(
             &self.source,
@@ -142,63 +175,24 @@ impl TableWriter {
         )
         .await?;
         let target = qualified(&table.schema, &table.table)?;
-        let names: Vec<String> = table
+        let columns = table
             .columns
             .iter()
-            .map(|column| column.field.name().clone())
+            .map(|column| Target::made(column.field.name()))
             .collect();
-        let sink = RowSink::new(self.source.clone(), session, place, &names)?;
+        let sink = RowSink::new(self.source.clone(), session, place, columns)?;
         let old = match replaces {
-            true => Some(qualified(&table.schema, &format!("{staging}_old"))?),
+            true => Some(qualified(
+                &table.schema,
+                &format!("{staging}{REPLACED_SUFFIX}"),
+            )?),
             false => None,
         };
         Ok(Box::new(sink.renamed_to(target, old).await?))
     }
 
-    /// A name for an unfinished table, held for as long as the session lives.
-    async fn reserve_name(&self, session: &mut Session) -> Result<String> {
-        let sql = "SELECT CONCAT(CONNECTION_ID(), '_', LEFT(REPLACE(UUID(), '-', ''), 12))";
-        let unique = ask_one(&self.source, session, sql).await?;
-        let name = format!("{STAGING_PREFIX}{unique}");
-        let held = ask_one(
-            &self.source,
-            session,
-            &format!("SELECT GET_LOCK('{name}', 0)"),
-        )
-        .await?;
-        if held != "1" {
-            return Err(Error::internal("a name for an unfinished table was taken"));
-        }
-        Ok(name)
-    }
-
-    /// Drops what dead processes left in the schema.
-    async fn drop_orphans(&self, session: &mut Session, schema: &str) -> Result<()> {
-        let pattern = format!("{}%", STAGING_PREFIX.replace('_', "|_"));
-        let sql = format!(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? \
-             AND TABLE_NAME LIKE '{pattern}' ESCAPE '|' \
-             AND IS_FREE_LOCK(REPLACE(TABLE_NAME, '_old', '')) = 1"
-        );
-        session.run();
-        let rows: std::result::Result<Vec<Row>, _> =
-            session.conn().exec(sql, Params::from((schema,))).await;
-        session.idle();
-        let rows = rows.map_err(|error| statement_error(self.source.catalog(), &error))?;
-        for name in rows.iter().filter_map(|row| text(row, 0)) {
-            let sql = format!("DROP TABLE IF EXISTS {}", qualified(schema, &name)?);
-            run(&self.source, session, &sql).await?;
-            tracing::info!(
-                catalog = self.source.catalog(),
-                table = name,
-                "dropped an unfinished table that a dead process had left"
-            );
-        }
-        Ok(())
-    }
-
     /// Fails where the table is none, or its engine cannot take rows back.
-    async fn must_take_rows(&self, schema: &str, table: &str) -> Result<()> {
+    async fn must_take_rows(&self, schema: &str, table: &str) -> Result<TableMetadata> {
         let sql = "SELECT t.TABLE_TYPE, e.TRANSACTIONS, t.ENGINE, t.TABLE_NAME \
                    FROM information_schema.TABLES t \
                    LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
@@ -209,14 +203,15 @@ impl TableWriter {
             .iter()
             .flatten()
             .find(|row| text(row, 3).as_deref() == Some(table));
-        let Some(row) = found else {
+        let described = self.described(schema, table).await?;
+        let (Some(row), Some(described)) = (found, described) else {
             return Err(Error::new(
                 SqlState::UNDEFINED_TABLE,
                 format!("relation \"{table}\" does not exist"),
             ));
         };
         match (text(row, 0).as_deref(), text(row, 1).as_deref()) {
-            (_, Some("YES")) => Ok(()),
+            (_, Some("YES")) => Ok(described),
             (Some("VIEW"), _) => Err(Error::unsupported(format!(
                 "\"{table}\" is a view, and rows go into tables only"
             ))),
@@ -261,39 +256,12 @@ impl TableWriter {
             .any(|row| text(row, 0).as_deref() == Some(schema)))
     }
 
-    async fn execute(&self, sql: &str) -> Result<()> {
-        let mut session = writing_session(&self.source).await?;
-        run(&self.source, &mut session, sql).await
+    async fn described(&self, schema: &str, table: &str) -> Result<Option<TableMetadata>> {
+        let metadata = CatalogMetadata {
+            source: self.source.clone(),
+        };
+        metadata.table(schema, table).await
     }
-}
-
-/// A session that may write, and that nobody gets after it.
-async fn writing_session(source: &Source) -> Result<Session> {
-    let mut session = source.session().await?;
-    session.make_private();
-    if session.connection().version.has_read_only() {
-        run(source, &mut session, "SET SESSION TRANSACTION READ WRITE").await?;
-    }
-    Ok(session)
-}
-
-/// Runs a statement that returns no rows.
-async fn run(source: &Source, session: &mut Session, sql: &str) -> Result<()> {
-    session.run();
-    let outcome = session.conn().query_drop(sql).await;
-    session.idle();
-    outcome.map_err(|error| statement_error(source.catalog(), &error))
-}
-
-/// The one value of a statement, as text.
-async fn ask_one(source: &Source, session: &mut Session, sql: &str) -> Result<String> {
-    session.run();
-    let outcome: std::result::Result<Option<Option<String>>, _> =
-        session.conn().query_first(sql).await;
-    session.idle();
-    outcome
-        .map(|value| value.flatten().unwrap_or_default())
-        .map_err(|error| statement_error(source.catalog(), &error))
 }
 
 fn identifier(name: &str) -> Result<String> {

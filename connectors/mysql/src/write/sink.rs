@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use sluice_spi::{Error, Result, TableSink};
+use sluice_spi::{Error, Result, SqlState, TableSink};
 
+use super::identifier;
+use super::session::{commit, run, writing_session};
+use super::target::Target;
 use super::values::RowWriter;
-use super::{identifier, run, writing_session};
 use crate::pool::{Session, Source};
 
 /// Bytes of an INSERT, below what the server takes: larger ones gain nothing.
@@ -26,9 +28,26 @@ pub(super) struct RowSink {
     table: String,
     /// `INSERT INTO … (…) VALUES `
     head: String,
+    conflict: Conflict,
+    /// The columns of the rows.
+    columns: Arc<[Target]>,
     statement_bytes: usize,
     rows: u64,
     rename: Option<Rename>,
+}
+
+/// What happens to rows whose key is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// The statement fails.
+    Fail,
+    /// They are left out: this follows the rows of each INSERT.
+    Skip(String),
+    /// They change what is there: rows are collected in a temporary table, and this statement takes them
+    /// from it at the end. A key that comes twice is an error there, as in PostgreSQL.
+    Update(String),
+    /// As before, and the statement has run.
+    Updated,
 }
 
 /// A new table takes its name at the end.
@@ -43,11 +62,11 @@ impl RowSink {
         source: Arc<Source>,
         mut session: Session,
         table: String,
-        columns: &[String],
+        columns: Vec<Target>,
     ) -> Result<RowSink> {
         let names = columns
             .iter()
-            .map(|name| identifier(name))
+            .map(|column| identifier(&column.name))
             .collect::<Result<Vec<_>>>()?;
         let statement_bytes = STATEMENT_BYTES.min(session.connection().max_allowed_packet / 2);
         Ok(RowSink {
@@ -55,6 +74,8 @@ impl RowSink {
             source,
             session: Some(session),
             table,
+            conflict: Conflict::Fail,
+            columns: columns.into(),
             statement_bytes,
             rows: 0,
             rename: None,
@@ -72,7 +93,23 @@ impl RowSink {
         Ok(self)
     }
 
-    async fn run(&mut self, sql: &str) -> Result<()> {
+    /// What to do with rows whose key is there already.
+    pub(super) fn on_conflict(mut self, conflict: Conflict) -> RowSink {
+        self.conflict = conflict;
+        self
+    }
+
+    /// Everything but the commit.
+    async fn finish_rows(&mut self) -> Result<()> {
+        if let Conflict::Update(insert) = &self.conflict {
+            let insert = insert.clone();
+            self.run(&insert).await?;
+            self.conflict = Conflict::Updated;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<u64> {
         match &mut self.session {
             Some(session) => run(&self.source, session, sql).await,
             None => Err(Error::internal("rows were written after a statement's end")),
@@ -83,7 +120,8 @@ impl RowSink {
 #[async_trait]
 impl TableSink for RowSink {
     async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        let writer = RowWriter::new(&batch)?;
+        let columns = self.columns.clone();
+        let writer = RowWriter::new(&batch, &columns)?;
         let mut sql = String::with_capacity(self.statement_bytes + 4_096);
         let mut row = 0;
         while row < batch.num_rows() {
@@ -97,14 +135,35 @@ impl TableSink for RowSink {
                 writer.write(row, &mut sql)?;
                 row += 1;
             }
-            self.run(&sql).await?;
+            let rows = (row - first) as u64;
+            self.rows += match &self.conflict {
+                Conflict::Skip(tail) => {
+                    sql.push_str(tail);
+                    self.run(&sql).await?
+                }
+                Conflict::Fail => {
+                    self.run(&sql).await?;
+                    rows
+                }
+                Conflict::Update(_) | Conflict::Updated => {
+                    self.run(&sql).await.map_err(met_twice)?;
+                    rows
+                }
+            };
         }
-        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<u64> {
-        self.run("COMMIT").await?;
+        self.finish_rows().await?;
+        let Some(mut session) = self.session.take() else {
+            return Err(Error::internal(
+                "rows were committed after a statement's end",
+            ));
+        };
+        let committed = commit(&self.source, &mut session).await;
+        self.session = Some(session);
+        committed?;
         if let Some(Rename { target, old }) = &self.rename {
             let table = &self.table;
             // All of them at once, or none.
@@ -117,12 +176,30 @@ impl TableSink for RowSink {
             };
             self.run(&sql).await?;
             self.rename = None;
-            if let Some(old) = old {
-                self.run(&format!("DROP TABLE {old}")).await?;
+            if let Some(old) = old
+                && let Err(error) = self.run(&format!("DROP TABLE {old}")).await
+            {
+                // It happened all the same; the next writer drops what is left.
+                tracing::warn!(%error, table = old, "a table that was replaced could not be dropped");
             }
         }
         self.session = None;
         Ok(self.rows)
+    }
+}
+
+/// The error of a key that is among the rows twice.
+fn met_twice(error: Error) -> Error {
+    match error.code.code() == "23505" {
+        true => Error::new(
+            SqlState::from_source("21000"),
+            "ON CONFLICT DO UPDATE command cannot affect row a second time",
+        )
+        .with_hint(
+            "Ensure that no rows proposed for insertion within the same command have duplicate \
+             constrained values.",
+        ),
+        false => error,
     }
 }
 
@@ -150,7 +227,7 @@ impl Drop for RowSink {
                 .await
             };
             match tokio::time::timeout(CLEAN_UP_TIMEOUT, drop_it).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, table, "an unfinished table could not be dropped");
                 }

@@ -13,24 +13,45 @@ use arrow::datatypes::{
 use arrow::record_batch::RecordBatch;
 use sluice_spi::{Error, Result, SqlState};
 
+use super::target::Target;
 use crate::literal::{clock, date, hex, quote_text};
 
 /// Microseconds in a day.
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Writes the rows of a batch.
-pub(super) struct RowWriter {
-    columns: Vec<(String, ArrayRef)>,
+/// Why a value is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The source holds no such value.
+    OutOfRange(&'static str),
+    /// It is no value of the column's type.
+    Invalid(&'static str),
 }
 
-impl RowWriter {
-    pub(super) fn new(batch: &RecordBatch) -> Result<RowWriter> {
-        let columns = batch
-            .schema()
-            .fields()
+impl Refusal {
+    pub(super) const BEYOND: Refusal = Refusal::OutOfRange("is outside of the source's range");
+
+    pub(super) fn of(self, column: &str) -> Error {
+        let (code, what) = match self {
+            Refusal::OutOfRange(what) => (SqlState::NUMERIC_OUT_OF_RANGE, what),
+            Refusal::Invalid(what) => (SqlState::from_source("22P02"), what),
+        };
+        Error::new(code, format!("value for column \"{column}\" {what}"))
+    }
+}
+
+/// Writes the rows of a batch.
+pub(super) struct RowWriter<'a> {
+    columns: Vec<(&'a Target, ArrayRef)>,
+}
+
+impl<'a> RowWriter<'a> {
+    /// `targets` are the batch's columns, in order.
+    pub(super) fn new(batch: &RecordBatch, targets: &'a [Target]) -> Result<RowWriter<'a>> {
+        let columns = targets
             .iter()
             .zip(batch.columns())
-            .map(|(field, array)| Ok((field.name().clone(), plain(array)?)))
+            .map(|(target, array)| Ok((target, plain(array)?)))
             .collect::<Result<Vec<_>>>()?;
         Ok(RowWriter { columns })
     }
@@ -38,38 +59,19 @@ impl RowWriter {
     /// `(value, value, …)`.
     pub(super) fn write(&self, row: usize, out: &mut String) -> Result<()> {
         out.push('(');
-        for (index, (name, array)) in self.columns.iter().enumerate() {
+        for (index, (target, array)) in self.columns.iter().enumerate() {
             if index > 0 {
                 out.push(',');
             }
-            if array.is_null(row) {
-                out.push_str("NULL");
-            } else {
-                write_value(array, row, out).map_err(|what| refused(name, what))?;
-            }
+            target.write(array, row, out)?;
         }
         out.push(')');
         Ok(())
     }
 }
 
-/// A constant on its own, for a column's default.
-pub(super) fn constant(array: &ArrayRef) -> Result<String> {
-    let array = plain(array)?;
-    let mut out = String::new();
-    write_value(&array, 0, &mut out).map_err(|what| refused("default", what))?;
-    Ok(out)
-}
-
-fn refused(column: &str, what: &'static str) -> Error {
-    Error::new(
-        SqlState::NUMERIC_OUT_OF_RANGE,
-        format!("value for column \"{column}\" {what}"),
-    )
-}
-
 /// The array in one of the types that [`write_value`] knows.
-fn plain(array: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn plain(array: &ArrayRef) -> Result<ArrayRef> {
     let target = match array.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
@@ -86,11 +88,12 @@ fn plain(array: &ArrayRef) -> Result<ArrayRef> {
         .map_err(|e| Error::internal(format!("rows could not be prepared for writing: {e}")))
 }
 
-fn write_value(
+/// A value that is not NULL.
+pub(super) fn write_value(
     array: &ArrayRef,
     row: usize,
     out: &mut String,
-) -> std::result::Result<(), &'static str> {
+) -> std::result::Result<(), Refusal> {
     macro_rules! number {
         ($type:ty) => {{
             let _ = write!(out, "{}", array.as_primitive::<$type>().value(row));
@@ -125,12 +128,12 @@ fn write_value(
         DataType::Binary => out.push_str(&hex(array.as_binary::<i32>().value(row))),
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>().value(row);
-            let text = date(days.into()).ok_or(BEYOND)?;
+            let text = date(days.into()).ok_or(Refusal::BEYOND)?;
             let _ = write!(out, "'{text}'");
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
-            let text = date(micros.div_euclid(DAY_MICROS)).ok_or(BEYOND)?;
+            let text = date(micros.div_euclid(DAY_MICROS)).ok_or(Refusal::BEYOND)?;
             let _ = write!(out, "'{text} {}'", clock(micros.rem_euclid(DAY_MICROS)));
         }
         DataType::Time64(TimeUnit::Microsecond) => {
@@ -140,30 +143,32 @@ fn write_value(
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
             if value.months != 0 || value.nanoseconds % 1_000 != 0 {
-                return Err("has months or nanoseconds, which a time does not have");
+                return Err(Refusal::OutOfRange(
+                    "has months or nanoseconds, which a time does not have",
+                ));
             }
             let micros = i64::from(value.days)
                 .checked_mul(DAY_MICROS)
                 .and_then(|days| days.checked_add(value.nanoseconds / 1_000))
-                .ok_or(BEYOND)?;
+                .ok_or(Refusal::BEYOND)?;
             let sign = if micros < 0 { "-" } else { "" };
             let _ = write!(
                 out,
                 "'{sign}{}'",
-                clock(micros.checked_abs().ok_or(BEYOND)?)
+                clock(micros.checked_abs().ok_or(Refusal::BEYOND)?)
             );
         }
-        _ => return Err("is of a type that MySQL does not have"),
+        _ => return Err(Refusal::Invalid("is of a type that MySQL does not have")),
     }
     Ok(())
 }
 
-const BEYOND: &str = "is outside of the source's range";
-
 /// The shortest text that reads back as the same bits; the exponent makes it a double to MySQL.
-fn float(value: f64, out: &mut String) -> std::result::Result<(), &'static str> {
+fn float(value: f64, out: &mut String) -> std::result::Result<(), Refusal> {
     if !value.is_finite() {
-        return Err("is not finite, and the source has neither NaN nor infinities");
+        return Err(Refusal::OutOfRange(
+            "is not finite, and the source has neither NaN nor infinities",
+        ));
     }
     let _ = write!(out, "{value:e}");
     Ok(())
@@ -182,7 +187,7 @@ mod tests {
 
     #[test]
     fn values_are_constants_of_an_insert() {
-        let one = |array: ArrayRef| constant(&array);
+        let one = |array: ArrayRef| Target::made("c").constant(&array);
         assert_eq!(
             one(Arc::new(StringArray::from(vec!["it's"]))).unwrap(),
             "_utf8mb4 x'69742773'"

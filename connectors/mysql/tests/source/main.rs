@@ -13,6 +13,7 @@ mod process;
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;
 
+mod changes;
 mod conformance;
 mod faults;
 mod literals;
