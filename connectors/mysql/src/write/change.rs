@@ -31,12 +31,6 @@ impl RowChanges for TableWriter {
         self.change(&sql, matched).await
     }
 
-    fn can_assign(&self, rows: &TableHandle, column: &str, value: &Assigned) -> bool {
-        Rows::of(rows)
-            .and_then(|rows| rows.value(&Target::made(column), column, value))
-            .is_ok()
-    }
-
     async fn delete(&self, rows: &TableHandle) -> Result<u64> {
         let rows = Rows::of(rows)?;
         self.must_take_rows(rows.schema, rows.table).await?;

@@ -2,10 +2,7 @@
 //! is only named where the table has no other.
 
 use mysql_async::Params;
-use sluice_spi::{
-    Assigned, ConflictValue, Error, InsertTarget, OnConflict, Result, ScalarExpr, SqlState,
-    TableMetadata,
-};
+use sluice_spi::{ConflictValue, Error, InsertTarget, OnConflict, Result, SqlState, TableMetadata};
 
 use super::session::run;
 use super::sink::Conflict;
@@ -89,18 +86,9 @@ fn collected(target: &InsertTarget) -> Result<String> {
 fn value_of(column: &Target, value: &ConflictValue) -> Result<String> {
     Ok(match value {
         ConflictValue::Excluded(name) => format!("`r`.{}", identifier(name)?),
-        ConflictValue::Value(Assigned::Null) => "NULL".to_owned(),
-        ConflictValue::Value(Assigned::Default) => {
-            format!("DEFAULT({})", identifier(&column.name)?)
-        }
-        ConflictValue::Value(Assigned::Expr(ScalarExpr::Literal(literal))) => {
-            column.literal(literal)?
-        }
-        ConflictValue::Value(Assigned::Expr(_)) => {
-            return Err(Error::unsupported(
-                "ON CONFLICT DO UPDATE takes constants and EXCLUDED at this source",
-            ));
-        }
+        ConflictValue::Null => "NULL".to_owned(),
+        ConflictValue::Default => format!("DEFAULT({})", identifier(&column.name)?),
+        ConflictValue::Constant(literal) => column.literal(literal)?,
     })
 }
 

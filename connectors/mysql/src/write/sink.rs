@@ -99,16 +99,6 @@ impl RowSink {
         self
     }
 
-    /// Everything but the commit.
-    async fn finish_rows(&mut self) -> Result<()> {
-        if let Conflict::Update(insert) = &self.conflict {
-            let insert = insert.clone();
-            self.run(&insert).await?;
-            self.conflict = Conflict::Updated;
-        }
-        Ok(())
-    }
-
     async fn run(&mut self, sql: &str) -> Result<u64> {
         match &mut self.session {
             Some(session) => run(&self.source, session, sql).await,
@@ -154,8 +144,17 @@ impl TableSink for RowSink {
         Ok(())
     }
 
+    async fn finish(&mut self) -> Result<()> {
+        if let Conflict::Update(insert) = &self.conflict {
+            let insert = insert.clone();
+            self.run(&insert).await?;
+            self.conflict = Conflict::Updated;
+        }
+        Ok(())
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<u64> {
-        self.finish_rows().await?;
+        self.finish().await?;
         let Some(mut session) = self.session.take() else {
             return Err(Error::internal(
                 "rows were committed after a statement's end",

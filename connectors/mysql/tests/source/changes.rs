@@ -240,7 +240,7 @@ async fn conflicts_are_skipped_or_change_the_row() {
         key: vec!["id".into()],
         assignments: vec![
             ("t".into(), ConflictValue::Excluded("t".into())),
-            ("n".into(), ConflictValue::Value(Assigned::Default)),
+            ("n".into(), ConflictValue::Default),
         ],
     });
     let count = upsert(&catalog, "met", &[(2, "it's"), (4, "four")], change.clone()).await;
