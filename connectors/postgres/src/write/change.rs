@@ -98,7 +98,7 @@ fn rows_of(rows: &TableHandle) -> Result<Option<Rows>> {
             condition: sql.text[at + from.len()..].to_owned(),
             table,
             columns: columns.clone(),
-            types: facts.columns,
+            types: facts.columns.clone(),
         })
     }))
 }
