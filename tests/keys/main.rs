@@ -185,7 +185,7 @@ const SCHEMA: &str = "
         id bigint PRIMARY KEY, k4 int, t text, d date, ts timestamptz, n numeric(12, 2), u uuid, f float8,
         nk bigint, dup bigint);
     CREATE TABLE big (
-        id bigint PRIMARY KEY, v text, k4 int, t text, ci text COLLATE ci, c5 char(8), cit citext, d date,
+        id bigint PRIMARY KEY, v text, k4 int, t text, ci text COLLATE ci, c5 char(10), cit citext, d date,
         ts timestamptz, n numeric(12, 2), u uuid, f float8, nk bigint, dup bigint);
     INSERT INTO big SELECT
         i, 'v' || i % 10, i, 'Key ' || i, CASE i % 2 WHEN 0 THEN 'KEY ' ELSE 'key ' END || i, 'Key ' || i,

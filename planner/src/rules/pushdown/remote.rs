@@ -1,6 +1,7 @@
 //! A relation at a source that stands for a subtree of the plan.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
@@ -20,7 +21,7 @@ use sluice_spi::{
 
 use super::{Offer, Refusal, cost};
 
-/// The scan's name in the plan; no user's column is qualified by it.
+/// How scans' names begin in the plan; no user's column is qualified by them.
 const PUSHED: &str = "pushed";
 
 /// Bytes of a name that sources keep apart: PostgreSQL cuts at 63.
@@ -421,13 +422,18 @@ impl Remote {
         for note in &narrowed.notes {
             table.add_note(note.clone());
         }
-        let scan = TableScanBuilder::new(PUSHED, provider_as_source(Arc::new(table))).build()?;
+        // The engine takes scans of one name and schema for the same: two subqueries would become one.
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", narrowed.handle).hash(&mut hasher);
+        let name = format!("{PUSHED}_{:016x}", hasher.finish());
+        let scan =
+            TableScanBuilder::new(name.as_str(), provider_as_source(Arc::new(table))).build()?;
         let exprs = narrowed
             .columns
             .iter()
             .zip(narrowed.schema.iter())
             .map(|(column, (qualifier, field))| {
-                Expr::Column(Column::new(Some(PUSHED), &column.name))
+                Expr::Column(Column::new(Some(name.as_str()), &column.name))
                     .alias_qualified(qualifier.cloned(), field.name())
             })
             .collect();
