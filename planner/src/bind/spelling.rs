@@ -166,7 +166,7 @@ fn refuse_reserved(factor: &TableFactor) -> Result<()> {
 
 /// The bytes of a bytea literal as hexadecimal digits: PostgreSQL's `\x` form, or its older one, where a
 /// backslash stands before another or before three octal digits.
-fn bytea(text: &str) -> Result<String> {
+pub(super) fn bytea(text: &str) -> Result<String> {
     let invalid = |message: String| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: String = digits

@@ -76,11 +76,15 @@ fn stands_for_any_numeric(field: &Field) -> bool {
         && pg_type(field).is_none_or(|tag| tag == "numeric")
 }
 
-/// Refuses what PostgreSQL has no cast for at all, and the engine does: a cell of VALUES may be of another
+/// Refuses what PostgreSQL has no cast for, or another one than the engine: a cell of VALUES may be of another
 /// type than its column by its own explicit cast.
 pub(super) fn check_cell(from: &FieldRef, to: &FieldRef) -> Result<()> {
     let (found, wanted) = (from.data_type(), to.data_type());
-    if found.is_numeric() && wanted.is_temporal() || found.is_temporal() && wanted.is_numeric() {
+    let never = found.is_numeric() && wanted.is_temporal()
+        || found.is_temporal() && wanted.is_numeric()
+        // The engine would take the text itself for the bytes, or for the only item.
+        || is_text(found) && (is_bytes(wanted) || wanted.is_nested());
+    if never {
         return Err(mismatch(from, to));
     }
     Ok(())
@@ -108,6 +112,14 @@ fn mismatch(from: &FieldRef, to: &FieldRef) -> DataFusionError {
     .into()
 }
 
+fn is_bytes(data_type: &DataType) -> bool {
+    use DataType as D;
+    matches!(
+        data_type,
+        D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_)
+    )
+}
+
 fn is_assignable(from: &DataType, to: &Field) -> bool {
     use DataType as D;
     if from == to.data_type() || from.is_null() {
@@ -130,15 +142,12 @@ fn is_assignable(from: &DataType, to: &Field) -> bool {
                             D::Boolean | D::Date32 | D::Time64(_) | D::Timestamp(_, None)
                         ))
         }
-        (from, target) if is_text(from) => !target.is_nested(),
+        (from, target) if is_text(from) => !target.is_nested() && !is_bytes(target),
         (from, target) if from.is_numeric() && target.is_numeric() => true,
         (D::Date32 | D::Date64 | D::Timestamp(..), D::Date32 | D::Timestamp(..)) => true,
         (D::Timestamp(..) | D::Time32(_) | D::Time64(_), D::Time64(_)) => true,
         (D::Interval(_), D::Interval(_)) => true,
-        (
-            D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_),
-            D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_),
-        ) => true,
+        (from, target) if is_bytes(from) && is_bytes(target) => true,
         (
             D::List(from) | D::LargeList(from) | D::FixedSizeList(from, _),
             D::List(to) | D::LargeList(to) | D::FixedSizeList(to, _),

@@ -22,7 +22,7 @@ use sluice_spi::{
 };
 
 use super::insert::{column_of, expect_parameter, fixed_value};
-use super::{Expected, Purpose, empty_query, no_returning, select_of, set_column};
+use super::{Expected, Purpose, empty_query, no_returning, quoted, select_of, set_column};
 use crate::bind::QueryPlan;
 use crate::bind::names::{self, table_reference};
 use crate::errors::engine_error;
@@ -62,7 +62,7 @@ pub(super) async fn update(
     let mut expected = Expected::default();
     let (mut fields, mut values, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
     let mut taken: Vec<String> = Vec::new();
-    for assignment in update.assignments {
+    for mut assignment in update.assignments {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
             return Err(Error::unsupported(
                 "SET of several columns at once is not supported",
@@ -77,7 +77,8 @@ pub(super) async fn update(
             ));
         }
         taken.push(column.clone());
-        match fixed_value(&assignment.value) {
+        quoted::make_bytes(&mut assignment.value, &field)?;
+        match fixed_value(&assignment.value, &field) {
             Some(value) => fixed.push((column, value)),
             None => {
                 expect_parameter(&assignment.value, &field, &mut expected.parameters);

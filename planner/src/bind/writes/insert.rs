@@ -15,12 +15,12 @@ use datafusion::sql::sqlparser::ast::{
     SetExpr, Statement, TableObject, Value,
 };
 use sluice_spi::{
-    Assigned, ColumnDefault, ConflictValue, Error, Literal, OnConflict, Result, SqlState,
-    TableMetadata,
+    Assigned, ColumnDefault, ConflictValue, Error, Literal, OnConflict, Result, ScalarExpr,
+    SqlState, TableMetadata,
 };
 
 use super::constants::{column_default, is_default};
-use super::{Expected, Purpose, empty_query, folded, no_returning, set_column};
+use super::{Expected, Purpose, empty_query, folded, no_returning, quoted, set_column};
 use crate::bind::names::{self, object_name, table_reference};
 use crate::errors::engine_error;
 use crate::semantics::bound_type;
@@ -72,6 +72,7 @@ pub(super) async fn take_apart(
                         ));
                     }
                 } else {
+                    leave_constants(rows, &mut fields)?;
                     expected.parameters = parameters(rows, &fields);
                     expected.values = Some(value_types(&fields, session)?);
                 }
@@ -205,6 +206,22 @@ fn leave_out_defaults(
             row.content.remove(place);
         }
         fields.remove(place);
+    }
+    Ok(())
+}
+
+/// Bytes are read here; what only the source can read is left to it.
+fn leave_constants(
+    rows: &mut [ast::Parens<Vec<ast::Expr>>],
+    fields: &mut [FieldRef],
+) -> Result<()> {
+    for (place, field) in fields.iter_mut().enumerate() {
+        for row in rows.iter_mut() {
+            if let Some(cell) = row.content.get_mut(place) {
+                quoted::make_bytes(cell, field)?;
+            }
+        }
+        quoted::leave_to_source(rows, place, field);
     }
     Ok(())
 }
@@ -352,7 +369,12 @@ fn too_many_columns() -> Error {
     )
 }
 
-/// A value that is not an expression.
-pub(super) fn fixed_value(value: &ast::Expr) -> Option<Assigned> {
-    is_default(value).then_some(Assigned::Default)
+/// A value that is no expression of the engine's.
+pub(super) fn fixed_value(value: &ast::Expr, column: &FieldRef) -> Option<Assigned> {
+    if is_default(value) {
+        return Some(Assigned::Default);
+    }
+    let text = quoted::text(value).filter(|_| quoted::is_for_source(value, column))?;
+    let literal = Literal::Text(text.to_owned());
+    Some(Assigned::Expr(ScalarExpr::Literal(literal)))
 }

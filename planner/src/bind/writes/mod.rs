@@ -8,6 +8,7 @@ pub(crate) mod change;
 mod constants;
 mod define;
 mod insert;
+mod quoted;
 
 use arrow::datatypes::FieldRef;
 use datafusion::common::DFSchemaRef;
