@@ -438,7 +438,7 @@ impl Planner {
             .collect();
         let (kind, output) = match purpose.kind(state, plan)? {
             Ok(kind) => (kind, None),
-            Err((plan, purpose)) => self.classify(state, session, plan, purpose)?,
+            Err((plan, purpose)) => self.classify(state, session, plan, purpose).await?,
         };
         Ok(BoundStatement {
             kind,
@@ -452,7 +452,7 @@ impl Planner {
         })
     }
 
-    fn classify(
+    async fn classify(
         &self,
         state: &SessionState,
         session: &PlanSession,
@@ -498,7 +498,7 @@ impl Planner {
                 };
                 let columns = columns.fields().iter().zip(defaults);
                 StatementKind::CreateTable {
-                    target: self.target(session, &create.name)?,
+                    target: self.new_target(session, &create.name).await?,
                     columns: columns
                         .map(|(field, default)| NewColumn {
                             field: nullable(field),

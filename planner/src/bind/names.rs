@@ -250,6 +250,18 @@ fn schema_in_database<'a>(
     Ok((planner.catalogs.require(&session.database)?, schema))
 }
 
+/// A schema of the search path that a catalog may have.
+fn stored_schema<'a>(
+    planner: &'a Planner,
+    session: &'a PlanSession,
+    schema: &'a str,
+) -> Option<(&'a Arc<Catalog>, &'a str)> {
+    if session.virtual_tables.is_schema(schema) {
+        return None;
+    }
+    schema_in_database(planner, session, schema).ok()
+}
+
 fn undefined(reference: &TableReference) -> Error {
     Error::new(
         SqlState::UNDEFINED_TABLE,
@@ -294,8 +306,33 @@ async fn explain_missing(
 }
 
 impl Planner {
-    /// The table that a name to be written means; it need not exist.
-    pub(super) fn target(
+    /// The table or view that a name means which is to be changed or dropped: the first of the search path
+    /// that is there. Where none is, the place where it would be made, whose source then says so.
+    pub(super) async fn existing_target(
+        &self,
+        session: &PlanSession,
+        reference: &TableReference,
+    ) -> Result<TargetTable> {
+        if reference.schema().is_none() {
+            for schema in session.search_path.iter() {
+                let Some((catalog, schema)) = stored_schema(self, session, schema) else {
+                    continue;
+                };
+                let found = catalog.metadata().table(schema, reference.table()).await?;
+                if found.is_some() {
+                    return Ok(TargetTable {
+                        catalog: catalog.name().to_owned(),
+                        schema: schema.to_owned(),
+                        table: reference.table().to_owned(),
+                    });
+                }
+            }
+        }
+        self.new_target(session, reference).await
+    }
+
+    /// Where a table or view is made: in the first schema of the search path that is there.
+    pub(super) async fn new_target(
         &self,
         session: &PlanSession,
         reference: &TableReference,
@@ -309,20 +346,37 @@ impl Planner {
                 table,
             });
         }
-        let schema = match reference.schema() {
-            Some(schema) => schema.to_owned(),
-            None => session
-                .search_path
-                .first()
-                .cloned()
-                .unwrap_or_else(|| "public".to_owned()),
-        };
-        let (catalog, schema) = schema_in_database(self, session, &schema)?;
-        Ok(TargetTable {
-            catalog: catalog.name().to_owned(),
-            schema: schema.to_owned(),
-            table,
-        })
+        if let Some(schema) = reference.schema() {
+            let (catalog, schema) = schema_in_database(self, session, schema)?;
+            return Ok(TargetTable {
+                catalog: catalog.name().to_owned(),
+                schema: schema.to_owned(),
+                table,
+            });
+        }
+        for schema in session.search_path.iter() {
+            let Some((catalog, schema)) = stored_schema(self, session, schema) else {
+                continue;
+            };
+            if catalog
+                .metadata()
+                .schemas()
+                .await?
+                .iter()
+                .any(|s| s == schema)
+            {
+                return Ok(TargetTable {
+                    catalog: catalog.name().to_owned(),
+                    schema: schema.to_owned(),
+                    table,
+                });
+            }
+        }
+        Err(Error::new(
+            SqlState::INVALID_SCHEMA_NAME,
+            format!("no schema of the search path is there for \"{table}\""),
+        )
+        .with_hint("Name it: CATALOG.SCHEMA.TABLE."))
     }
 
     /// The catalog and schema that `CREATE SCHEMA` or `DROP SCHEMA` names.

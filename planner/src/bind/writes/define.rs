@@ -198,7 +198,7 @@ fn serial(data_type: &SqlType) -> Option<SqlType> {
 }
 
 /// The query of a view.
-pub(super) fn view(
+pub(super) async fn view(
     planner: &Planner,
     session: &PlanSession,
     view: CreateView,
@@ -209,7 +209,9 @@ pub(super) fn view(
         ));
     }
     let purpose = Purpose::View {
-        target: planner.target(session, &table_reference(&view.name)?)?,
+        target: planner
+            .new_target(session, &table_reference(&view.name)?)
+            .await?,
         names: view.columns.iter().map(|c| folded(&c.name)).collect(),
         or_replace: view.or_replace,
     };
@@ -217,7 +219,7 @@ pub(super) fn view(
 }
 
 /// A definition without a query; `None` for every other statement.
-pub(super) fn whole(
+pub(super) async fn whole(
     planner: &Planner,
     state: &SessionState,
     session: &PlanSession,
@@ -231,7 +233,8 @@ pub(super) fn whole(
             cascade,
             ..
         } => {
-            let target = planner.target(session, &table_reference(only(names)?)?)?;
+            let name = table_reference(only(names)?)?;
+            let target = planner.existing_target(session, &name).await?;
             let (if_exists, cascade) = (*if_exists, *cascade);
             if matches!(object, ObjectType::View) {
                 StatementKind::DropView {
@@ -263,8 +266,8 @@ pub(super) fn whole(
                 cascade: *cascade,
             }
         }
-        Statement::Truncate(truncate) => truncated(planner, session, truncate)?,
-        Statement::AlterTable(alter) => altered(planner, state, session, alter)?,
+        Statement::Truncate(truncate) => truncated(planner, session, truncate).await?,
+        Statement::AlterTable(alter) => altered(planner, state, session, alter).await?,
         _ => return Ok(None),
     }))
 }
@@ -279,7 +282,7 @@ fn only(names: &[ObjectName]) -> Result<&ObjectName> {
     }
 }
 
-fn truncated(
+async fn truncated(
     planner: &Planner,
     session: &PlanSession,
     truncate: &Truncate,
@@ -289,16 +292,14 @@ fn truncated(
             "this form of TRUNCATE is not PostgreSQL's",
         ));
     }
-    let tables = truncate
-        .table_names
-        .iter()
-        .map(|table| {
-            if table.only {
-                return Err(Error::unsupported("TRUNCATE ONLY is not supported"));
-            }
-            planner.target(session, &table_reference(&table.name)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let mut tables = Vec::with_capacity(truncate.table_names.len());
+    for table in &truncate.table_names {
+        if table.only {
+            return Err(Error::unsupported("TRUNCATE ONLY is not supported"));
+        }
+        let name = table_reference(&table.name)?;
+        tables.push(planner.existing_target(session, &name).await?);
+    }
     Ok(StatementKind::Truncate {
         tables,
         options: TruncateOptions {
@@ -308,7 +309,7 @@ fn truncated(
     })
 }
 
-fn altered(
+async fn altered(
     planner: &Planner,
     state: &SessionState,
     session: &PlanSession,
@@ -317,7 +318,8 @@ fn altered(
     if alter.only {
         return Err(Error::unsupported("ALTER TABLE ONLY is not supported"));
     }
-    let target = planner.target(session, &table_reference(&alter.name)?)?;
+    let name = table_reference(&alter.name)?;
+    let target = planner.existing_target(session, &name).await?;
     let changes = alter
         .operations
         .iter()

@@ -101,7 +101,7 @@ pub(super) async fn take_apart(
             (Parts::Planned(query, purpose), none)
         }
         Statement::CreateView(view) => {
-            let (query, purpose) = define::view(planner, session, view)?;
+            let (query, purpose) = define::view(planner, session, view).await?;
             (Parts::Planned(query, purpose), none)
         }
         Statement::CreateTable(create) if create.query.is_some() => {
@@ -116,7 +116,7 @@ pub(super) async fn take_apart(
                 none,
             )
         }
-        other => match define::whole(planner, state, session, &other)? {
+        other => match define::whole(planner, state, session, &other).await? {
             Some(kind) => (Parts::Whole(kind), none),
             None => (Parts::Planned(other, Purpose::Plain), none),
         },
