@@ -13,7 +13,7 @@ const ALLOWED: u64 = 4;
 /// Statements at once: many more than connections, fewer than the gateway's own limit.
 const CLIENTS: u64 = 50;
 
-/// Six remote statements each, spread over the workers.
+/// Six tables in pieces, spread over the workers, where nothing is done at the source.
 const MANY_SCANS: &str = "SELECT count(*), sum(n) FROM (\
      SELECT * FROM numbers WHERE n + 0 >= 0 UNION ALL SELECT * FROM numbers WHERE n + 1 > 0 \
      UNION ALL SELECT * FROM numbers WHERE n + 2 > 0 UNION ALL SELECT * FROM numbers WHERE n + 3 > 0 \
@@ -66,7 +66,8 @@ fn open(session: &mut Connection) -> u64 {
 
 fn fleet(source: &PostgresServer, workers: usize) -> Gateway {
     let file = format!(
-        "{}max_connections = {ALLOWED}\nwait_timeout = \"120s\"\nidle_timeout = \"2s\"\n",
+        "{}max_connections = {ALLOWED}\nwait_timeout = \"120s\"\nidle_timeout = \"2s\"\n\
+         split_size = \"64kB\"\n",
         source.catalog("shop")
     );
     GatewayOptions::new()
@@ -93,7 +94,7 @@ fn ask_all(gateway: &Gateway, clients: u64) -> Answers {
         .map(|_| {
             let mut session = gateway.connect("shop");
             thread::spawn(move || {
-                session.query("SET sluice.distribute_above = 0")?;
+                session.query("SET sluice.pushdown = off")?;
                 Ok(session.query(MANY_SCANS)?.rows.remove(0))
             })
         })
@@ -118,7 +119,7 @@ fn many_statements_over_many_processes_share_few_connections() {
         .connect("sluice")
         .query("SELECT process, open, in_use, max_connections FROM system.runtime.source_connections WHERE catalog = 'shop'")
         .expect("the table answers");
-    println!("{}", shown.lines());
+    println!("{:?}", shown.rows);
     assert_eq!(shown.rows.len(), 4, "the coordinator and three workers");
     // Nobody asks any more: each process closes what it does not use.
     let mut session = source.connect("shop");

@@ -86,16 +86,10 @@ pub(crate) fn statement_error(catalog: &str, error: &tokio_postgres::Error) -> E
 }
 
 /// An error about the user's own native text, which the server's position points into.
-pub(crate) fn native_error(catalog: &str, error: &tokio_postgres::Error) -> Error {
+pub(crate) fn native_error(catalog: &str, text: &str, error: &tokio_postgres::Error) -> Error {
     let out = statement_error(catalog, error);
     match error.as_db_error().and_then(DbError::position) {
-        Some(ErrorPosition::Original(position)) => {
-            let detail = format!("At character {position} of the native text.");
-            match out.detail.clone() {
-                Some(before) => out.with_detail(format!("{before} {detail}")),
-                None => out.with_detail(detail),
-            }
-        }
+        Some(ErrorPosition::Original(position)) => out.with_native_place(text, *position),
         _ => out,
     }
 }

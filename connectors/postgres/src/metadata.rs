@@ -132,7 +132,7 @@ where
         session.idle();
         match answer {
             Ok(answer) => return Ok(answer),
-            Err(error) if attempts > 0 && is_connection_lost(&error) => source.forget_idle(),
+            Err(error) if attempts > 0 && is_connection_lost(&error) => source.lost(&session),
             Err(error) => return Err(statement_error(source.catalog(), &error)),
         }
     }

@@ -44,7 +44,7 @@ impl Passthrough for NativeQueries {
         let alone = client
             .prepare(text)
             .await
-            .map_err(|e| native_error(catalog, &e))?;
+            .map_err(|e| native_error(catalog, text, &e))?;
         if !alone.params().is_empty() {
             return Err(Error::new(
                 SqlState::UNDEFINED_PARAMETER,

@@ -141,7 +141,8 @@ impl Source {
 
     /// A connection turned out to be gone: a restart takes its idle neighbours along, and the client may
     /// not have noticed yet.
-    pub(crate) fn forget_idle(&self) {
+    pub(crate) fn lost(&self, session: &Session) {
+        session.make_private();
         self.pool.forget_idle();
     }
 }
@@ -172,7 +173,7 @@ impl Session {
         self.transaction.store(true, Ordering::Relaxed);
     }
 
-    /// The session runs the user's own text, which may change settings: nobody else gets it.
+    /// Nobody else gets the session: it runs the user's own text, which may change settings, or it is gone.
     pub(crate) fn make_private(&self) {
         self.private.store(true, Ordering::Relaxed);
     }

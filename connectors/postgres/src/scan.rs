@@ -235,7 +235,7 @@ where
             session.statement_cache.remove(&plan.sql.text, &[]);
         }
         if is_connection_lost(&error) {
-            source.forget_idle();
+            source.lost(&session);
         }
         if attempts == 0 || !(stale || is_connection_lost(&error)) {
             return Err(explain_stale(

@@ -94,7 +94,7 @@ impl Snapshots for SharedSnapshots {
                     session.idle();
                     let lost = is_connection_lost(&error);
                     if lost {
-                        self.source.forget_idle();
+                        self.source.lost(&session);
                     }
                     if lost && attempts > 0 {
                         continue;

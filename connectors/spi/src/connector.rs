@@ -106,6 +106,7 @@ pub trait ConnectorFactory: Send + Sync {
 /// `SELECT * FROM CATALOG.system.query('native text')`.
 #[async_trait]
 pub trait Passthrough: Send + Sync {
-    /// Asks the source which columns `text` returns and makes a handle that runs it (read only).
+    /// Asks the source which columns `text` returns and makes a handle that runs it (read only). What the
+    /// source says of the text is an error with its [native place](crate::Error::with_native_place).
     async fn query(&self, text: &str) -> Result<TableMetadata>;
 }

@@ -169,6 +169,18 @@ pub struct Error {
     /// The plan was made for a source that has changed since: with fresh metadata it may well run.
     #[serde(default)]
     pub stale_plan: bool,
+    /// Where in a text of the source's own language, where the statement holds one.
+    #[serde(default)]
+    pub native: Option<Box<NativePlace>>,
+}
+
+/// A place in a native text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativePlace {
+    /// The text, as it was sent to the source.
+    pub text: String,
+    /// Counted in characters from 1.
+    pub position: u32,
 }
 
 /// Marks a structured error inside of text, since errors cross worker boundaries as text only.
@@ -186,6 +198,7 @@ impl Error {
             position: None,
             source_name: None,
             stale_plan: false,
+            native: None,
         }
     }
 
@@ -217,6 +230,16 @@ impl Error {
     #[must_use]
     pub fn with_position(mut self, position: u32) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    /// Adds the place in a native text (characters, from 1).
+    #[must_use]
+    pub fn with_native_place(mut self, text: &str, position: u32) -> Self {
+        self.native = Some(Box::new(NativePlace {
+            text: text.to_owned(),
+            position,
+        }));
         self
     }
 

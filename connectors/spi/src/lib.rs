@@ -37,7 +37,7 @@ pub use connector::{Connector, ConnectorContext, ConnectorFactory, Passthrough};
 pub use datafusion::logical_expr::Expr;
 pub use datafusion::physical_plan::PhysicalExpr;
 pub use datafusion::scalar::ScalarValue;
-pub use error::{Error, Result, SqlState, nearest};
+pub use error::{Error, NativePlace, Result, SqlState, nearest};
 pub use handle::{HANDLE_VERSION, Split, TableHandle};
 pub use metadata::{
     ColumnMetadata, ColumnStatistics, Estimate, Generated, Metadata, TableKind, TableMetadata,

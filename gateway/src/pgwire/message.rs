@@ -43,7 +43,7 @@ fn put(out: &mut Vec<u8>, message: &impl pgwire::messages::Message) {
     }
 }
 
-/// An error's fields: S, V, C, M, D, H, P. Text is cut at NUL, which would end a field early.
+/// An error's fields: S, V, C, M, D, H, P, and p and q for a place in a native text. Text is cut at NUL, which would end a field early.
 fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
     let clean = |text: &str| text.replace('\0', "");
     let mut fields = vec![
@@ -55,6 +55,10 @@ fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
     fields.extend(error.detail.as_deref().map(|detail| (b'D', clean(detail))));
     fields.extend(error.hint.as_deref().map(|hint| (b'H', clean(hint))));
     fields.extend(error.position.map(|position| (b'P', position.to_string())));
+    if let Some(native) = &error.native {
+        fields.push((b'p', native.position.to_string()));
+        fields.push((b'q', clean(&native.text)));
+    }
     fields
 }
 
