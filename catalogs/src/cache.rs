@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
-use sluice_spi::{Connector, Result, TableMetadata, TableStatistics, TableSummary};
+use sluice_spi::{Connector, Result, TableDetails, TableMetadata, TableStatistics, TableSummary};
 use tokio::sync::OnceCell;
 
 /// How long an answer is believed. A statement that plans against an older one meets the source's own
@@ -112,6 +112,7 @@ pub struct MetadataCache {
     schemas: Answers<(), Arc<Vec<String>>>,
     listings: Answers<String, Arc<Vec<TableSummary>>>,
     described: Answers<String, Arc<Vec<Arc<TableMetadata>>>>,
+    details: Answers<String, Arc<Vec<TableDetails>>>,
     tables: Answers<TableKey, Option<Arc<TableMetadata>>>,
     statistics: Answers<TableKey, Arc<TableStatistics>>,
     /// By the engine's own reading, with the columns that the table had then.
@@ -128,6 +129,7 @@ impl MetadataCache {
             schemas: Answers::new(ttl),
             listings: Answers::new(ttl),
             described: Answers::new(ttl),
+            details: Answers::new(ttl),
             tables: Answers::new(ttl),
             statistics: Answers::new(ttl),
             collected: Answers::new(COLLECTED_TTL),
@@ -157,6 +159,18 @@ impl MetadataCache {
                 .map(Arc::new)
         };
         self.described.get_or_load(schema.to_owned(), load).await
+    }
+
+    /// Keys and definitions of a schema's tables.
+    pub async fn details(&self, schema: &str) -> Result<Arc<Vec<TableDetails>>> {
+        let load = || async {
+            self.connector
+                .metadata()
+                .details(schema)
+                .await
+                .map(Arc::new)
+        };
+        self.details.get_or_load(schema.to_owned(), load).await
     }
 
     /// One table, or `None`.
@@ -225,6 +239,7 @@ impl MetadataCache {
         self.schemas.clear();
         self.listings.clear();
         self.described.clear();
+        self.details.clear();
         self.tables.clear();
         self.statistics.clear();
         // Last: whoever sees the new version finds no older answer.

@@ -19,7 +19,10 @@ use sluice_catalogs::pg_catalog::{
     self, DatabaseSnapshot, SchemaSnapshot, SessionRow, SettingRow, bind, rewrite, visible_name,
 };
 use sluice_spi::types::tagged;
-use sluice_spi::{ColumnMetadata, Error, Relation, TableHandle, TableKind, TableMetadata};
+use sluice_spi::{
+    ColumnMetadata, Error, ForeignKey, KeyDetails, ReferentialAction, Relation, TableDetails,
+    TableHandle, TableKind, TableMetadata,
+};
 
 /// `pg_catalog` or `information_schema` as the engine looks it up.
 #[derive(Debug)]
@@ -102,6 +105,47 @@ fn table(
     })
 }
 
+/// Orders belong to customers; a view has a query.
+fn details() -> Vec<TableDetails> {
+    let texts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let key = |name: &str, columns: &[&str], primary, constraint| KeyDetails {
+        name: name.to_owned(),
+        columns: texts(columns),
+        primary,
+        constraint,
+    };
+    vec![
+        TableDetails {
+            table: "customer".to_owned(),
+            keys: vec![
+                key("customer_pkey", &["id"], true, true),
+                key("one_name", &["city", "name"], false, true),
+                key("quick", &["joined"], false, false),
+            ],
+            ..TableDetails::default()
+        },
+        TableDetails {
+            table: "orders".to_owned(),
+            keys: vec![key("orders_pkey", &["line", "id"], true, true)],
+            foreign_keys: vec![ForeignKey {
+                name: "buyer".to_owned(),
+                columns: texts(&["id"]),
+                schema: "sales".to_owned(),
+                table: "customer".to_owned(),
+                referenced: texts(&["id"]),
+                on_update: ReferentialAction::NoAction,
+                on_delete: ReferentialAction::Cascade,
+            }],
+            view_query: None,
+        },
+        TableDetails {
+            table: "big".to_owned(),
+            view_query: Some(" SELECT 1 AS a;".to_owned()),
+            ..TableDetails::default()
+        },
+    ]
+}
+
 fn snapshot() -> DatabaseSnapshot {
     let text = |name: &str| Field::new(name, DataType::Utf8View, true);
     let customer = vec![
@@ -148,7 +192,7 @@ fn snapshot() -> DatabaseSnapshot {
         schemas: vec![
             SchemaSnapshot {
                 name: "public".to_owned(),
-                tables: Vec::new(),
+                ..SchemaSnapshot::default()
             },
             SchemaSnapshot {
                 name: "sales".to_owned(),
@@ -162,6 +206,8 @@ fn snapshot() -> DatabaseSnapshot {
                         &[],
                     ),
                 ],
+                details: Arc::new(details()),
+                prefix: String::new(),
             },
         ],
         user: "ada".to_owned(),
@@ -378,6 +424,69 @@ async fn describe_shows_columns_as_postgresql_does() {
                 "balance|numeric(12,2)|NULL|false",
                 "joined|date|CURRENT_DATE|false",
             ],
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn keys_are_shown_as_postgresql_does() {
+    let engine = Engine::new();
+    let constraints = "SELECT conname, contype, conrelid::regclass, confrelid::regclass, confdeltype, \
+         pg_get_constraintdef(oid), pg_get_constraintdef(oid, true) FROM pg_constraint ORDER BY conname";
+    engine
+        .check(
+            constraints,
+            &[
+                "buyer|f|orders|customer|c|FOREIGN KEY (id) REFERENCES sales.customer(id) ON DELETE CASCADE|\
+                 FOREIGN KEY (id) REFERENCES customer(id) ON DELETE CASCADE",
+                "customer_pkey|p|customer|-| |PRIMARY KEY (id)|PRIMARY KEY (id)",
+                "one_name|u|customer|-| |UNIQUE (city, name)|UNIQUE (city, name)",
+                "orders_pkey|p|orders|-| |PRIMARY KEY (line, id)|PRIMARY KEY (line, id)",
+            ],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT c.relname, i.indisprimary, i.indkey::text, pg_get_indexdef(c.oid) FROM pg_index i \
+             JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = 'customer'::regclass ORDER BY 1",
+            &[
+                "customer_pkey|true|1|CREATE UNIQUE INDEX customer_pkey ON sales.customer USING btree (id)",
+                "one_name|false|3 2|CREATE UNIQUE INDEX one_name ON sales.customer USING btree (city, name)",
+                "quick|false|5|CREATE UNIQUE INDEX quick ON sales.customer USING btree (joined)",
+            ],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT constraint_name, constraint_type FROM information_schema.table_constraints ORDER BY 1",
+            &[
+                "buyer|FOREIGN KEY",
+                "customer_pkey|PRIMARY KEY",
+                "one_name|UNIQUE",
+                "orders_pkey|PRIMARY KEY",
+            ],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT constraint_name, column_name, ordinal_position, position_in_unique_constraint \
+             FROM information_schema.key_column_usage WHERE constraint_name IN ('buyer', 'one_name') ORDER BY 1, 3",
+            &["buyer|id|1|1", "one_name|city|1|NULL", "one_name|name|2|NULL"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT r.constraint_name, r.unique_constraint_name, r.match_option, r.update_rule, r.delete_rule, \
+             u.table_name, u.column_name FROM information_schema.referential_constraints r \
+             JOIN information_schema.constraint_column_usage u ON u.constraint_name = r.constraint_name",
+            &["buyer|customer_pkey|NONE|NO ACTION|CASCADE|customer|id"],
+        )
+        .await;
+    engine
+        .check(
+            "SELECT pg_get_viewdef('big'::regclass, true), definition, view_definition FROM pg_views \
+             JOIN information_schema.views ON table_name = viewname WHERE viewname = 'big'",
+            &[" SELECT 1 AS a;| SELECT 1 AS a;| SELECT 1 AS a;"],
         )
         .await;
 }

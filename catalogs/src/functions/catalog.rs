@@ -203,7 +203,7 @@ fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
             &["i", "iib"],
             "text",
             |_, relation, row| {
-                let RelationRef::Index(entry, _) = relation else {
+                let RelationRef::Index(_, key) = relation else {
                     return Out::Null;
                 };
                 match row.int(1).unwrap_or(0) {
@@ -211,7 +211,7 @@ fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
                     n => Out::text(
                         usize::try_from(n - 1)
                             .ok()
-                            .and_then(|at| entry.table.primary_key.get(at))
+                            .and_then(|at| key.columns.get(at))
                             .map(|c| names::quote_identifier(c)),
                     ),
                 }
@@ -224,13 +224,30 @@ fn definitions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
             Volatility::Stable,
             move |row| {
                 let snapshot = constraints.host.snapshot();
+                let pretty = row.bool(1).unwrap_or(false);
                 Ok(Out::text(row.oid(0).and_then(|oid| {
-                    names::constraint_definition(&snapshot, oid)
+                    names::constraint_definition(&snapshot, oid, pretty)
                 })))
             },
         ),
-        // The source keeps the text of its views; metadata does not carry it.
-        unknown("pg_get_viewdef", &["o", "ob", "oi"]),
+        of_relation(
+            facts,
+            "pg_get_viewdef",
+            &["o", "ob", "oi"],
+            "text",
+            |_, relation, _| match relation {
+                RelationRef::Table(entry) => Out::text(entry.view_query.clone()),
+                _ => Out::Null,
+            },
+        ),
+        // No partition is shown with its parent. A set in PostgreSQL; here one NULL, which equals nothing.
+        of_relation(
+            facts,
+            "pg_partition_ancestors",
+            &["o"],
+            "regclass",
+            |_, _, _| Out::Null,
+        ),
         unknown("pg_get_ruledef", &["i", "ib"]),
         unknown("pg_get_triggerdef", &["i", "ib"]),
         unknown("pg_get_partkeydef", &["i"]),

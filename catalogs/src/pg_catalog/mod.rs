@@ -37,7 +37,7 @@ use datafusion::physical_plan::ExecutionPlan;
 pub use builtin::{
     BuiltinFunction, BuiltinType, FUNCTIONS, TYPES, function_by_oid, type_by_name, type_by_oid,
 };
-pub use oids::{Directory, PrimaryKey, RelationRef, TableEntry};
+pub use oids::{ConstraintRef, Directory, ForeignKeyEntry, KeyEntry, RelationRef, TableEntry};
 pub use output_names::visible_name;
 pub use relations::{RELATIONS, SystemRelation, relation};
 pub use snapshot::{DatabaseSnapshot, Derived, SchemaSnapshot, SessionRow, SettingRow};

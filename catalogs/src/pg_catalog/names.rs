@@ -4,10 +4,10 @@
 
 use std::sync::LazyLock;
 
-use sluice_spi::{Error, Result, SqlState};
+use sluice_spi::{Error, ReferentialAction, Result, SqlState};
 
 use super::builtin::{FUNCTIONS, function_by_oid, type_by_name, type_by_oid};
-use super::oids::RelationRef;
+use super::oids::{ConstraintRef, RelationRef};
 use super::pg_types::format_type;
 use super::snapshot::DatabaseSnapshot;
 
@@ -147,7 +147,7 @@ fn relation_name(snapshot: &DatabaseSnapshot, relation: RelationRef<'_>) -> Stri
     }
 }
 
-/// The definition of a primary key's index, as `pg_get_indexdef` prints it.
+/// The definition of a key's index, as `pg_get_indexdef` prints it.
 pub fn index_definition(relation: RelationRef<'_>) -> Option<String> {
     let RelationRef::Index(entry, key) = relation else {
         return None;
@@ -157,17 +157,47 @@ pub fn index_definition(relation: RelationRef<'_>) -> Option<String> {
         quote_identifier(&key.name),
         quote_identifier(&entry.schema),
         quote_identifier(&entry.table.name),
-        quoted_list(&entry.table.primary_key),
+        quoted_list(&key.columns),
     ))
 }
 
-/// The definition of a primary key, as `pg_get_constraintdef` prints it.
-pub fn constraint_definition(snapshot: &DatabaseSnapshot, oid: u32) -> Option<String> {
-    let (entry, _) = snapshot.directory().constraint(oid)?;
-    Some(format!(
-        "PRIMARY KEY ({})",
-        quoted_list(&entry.table.primary_key)
-    ))
+/// The definition of a constraint, as `pg_get_constraintdef` prints it; `pretty` leaves out the schemas that
+/// the search path finds.
+pub fn constraint_definition(
+    snapshot: &DatabaseSnapshot,
+    oid: u32,
+    pretty: bool,
+) -> Option<String> {
+    let directory = snapshot.directory();
+    let foreign = match directory.constraint(oid)? {
+        ConstraintRef::Key(key) => {
+            let columns = quoted_list(&key.columns);
+            return Some(format!("{} ({columns})", key.words()));
+        }
+        ConstraintRef::Foreign(foreign) => foreign,
+    };
+    let referenced = match directory.relation(foreign.referenced_oid) {
+        Some(relation) if pretty => relation_name(snapshot, relation),
+        _ => format!(
+            "{}.{}",
+            quote_identifier(&foreign.referenced_schema),
+            quote_identifier(&foreign.key.table)
+        ),
+    };
+    let mut text = format!(
+        "FOREIGN KEY ({}) REFERENCES {referenced}({})",
+        quoted_list(&foreign.key.columns),
+        quoted_list(&foreign.key.referenced)
+    );
+    for (event, action) in [
+        ("UPDATE", foreign.key.on_update),
+        ("DELETE", foreign.key.on_delete),
+    ] {
+        if action != ReferentialAction::NoAction {
+            text.push_str(&format!(" ON {event} {}", action.words()));
+        }
+    }
+    Some(text)
 }
 
 fn quoted_list(names: &[String]) -> String {

@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sluice_spi::TableMetadata;
+use sluice_spi::{ForeignKey, TableMetadata};
 
 use super::relations::{RELATIONS, SystemRelation};
-use super::snapshot::DatabaseSnapshot;
+use super::snapshot::{DatabaseSnapshot, SchemaSnapshot};
 
 /// The first OID that PostgreSQL gives to a user's object (`FirstNormalObjectId`).
 const FIRST_NORMAL_OID: u32 = 16384;
@@ -25,17 +25,58 @@ pub(crate) const OWNER_OID: u32 = 10;
 /// That role's name.
 pub(crate) const OWNER_NAME: &str = "sluice";
 
-/// A primary key, which PostgreSQL shows as an index and a constraint.
+/// A unique key, which PostgreSQL shows as an index and mostly as a constraint too.
 #[derive(Debug, Clone)]
-pub struct PrimaryKey {
+pub struct KeyEntry {
     /// `pg_class.oid` of the index.
     pub index_oid: u32,
-    /// `pg_constraint.oid`.
-    pub constraint_oid: u32,
+    /// `pg_constraint.oid`; `None` where it is an index alone.
+    pub constraint_oid: Option<u32>,
     /// The name of both.
     pub name: String,
+    /// It is the primary key.
+    pub primary: bool,
+    /// The columns' names in key order.
+    pub columns: Vec<String>,
+    /// Their numbers.
+    pub numbers: Vec<i16>,
+}
+
+impl KeyEntry {
+    /// SQL's words for it.
+    pub(crate) fn words(&self) -> &'static str {
+        if self.primary {
+            "PRIMARY KEY"
+        } else {
+            "UNIQUE"
+        }
+    }
+}
+
+/// A foreign key.
+#[derive(Debug, Clone)]
+pub struct ForeignKeyEntry {
+    /// `pg_constraint.oid`.
+    pub oid: u32,
     /// Column numbers in key order.
-    pub columns: Vec<i16>,
+    pub numbers: Vec<i16>,
+    /// `pg_class.oid` of the table that it refers to.
+    pub referenced_oid: u32,
+    /// The schema of that table as it is named here.
+    pub referenced_schema: String,
+    /// Numbers of the columns that it refers to.
+    pub referenced_numbers: Vec<i16>,
+    /// What it is.
+    pub key: ForeignKey,
+}
+
+/// What an OID of `pg_constraint` stands for.
+#[derive(Debug, Clone, Copy)]
+pub enum ConstraintRef<'a> {
+    /// A unique key.
+    Key(&'a KeyEntry),
+    /// A foreign key.
+    Foreign(&'a ForeignKeyEntry),
 }
 
 /// A table of the snapshot with its OIDs.
@@ -49,8 +90,14 @@ pub struct TableEntry {
     pub schema: String,
     /// What it is.
     pub table: Arc<TableMetadata>,
-    /// Its primary key.
-    pub primary_key: Option<PrimaryKey>,
+    /// Its unique keys, the primary one first.
+    pub keys: Vec<KeyEntry>,
+    /// Its foreign keys.
+    pub foreign_keys: Vec<ForeignKeyEntry>,
+    /// Some table has a foreign key that refers to it.
+    pub is_referenced: bool,
+    /// The query of a view.
+    pub view_query: Option<String>,
     /// Column number and `pg_attrdef.oid` of each default.
     pub defaults: Vec<(i16, u32)>,
 }
@@ -60,8 +107,8 @@ pub struct TableEntry {
 pub enum RelationRef<'a> {
     /// A table of the database.
     Table(&'a TableEntry),
-    /// The index of a table's primary key.
-    Index(&'a TableEntry, &'a PrimaryKey),
+    /// The index of a table's unique key.
+    Index(&'a TableEntry, &'a KeyEntry),
     /// A system table or view.
     System(&'static SystemRelation),
 }
@@ -105,10 +152,12 @@ pub struct Directory {
     pub databases: Vec<(String, u32)>,
     /// Roles with their OIDs.
     pub roles: Vec<(String, u32)>,
-    relations_by_oid: HashMap<u32, (usize, bool)>,
+    /// Which table, and which of its keys where it is a key's index.
+    relations_by_oid: HashMap<u32, (usize, Option<usize>)>,
     relations_by_name: HashMap<(String, String), u32>,
     system_by_oid: HashMap<u32, &'static SystemRelation>,
-    constraints_by_oid: HashMap<u32, usize>,
+    /// Which table, and which of its keys or, after those, of its foreign keys.
+    constraints_by_oid: HashMap<u32, (usize, usize)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +191,14 @@ impl Directory {
                     keys.insert(key("index", &schema.name, &table.name, ""));
                     keys.insert(key("constraint", &schema.name, &table.name, ""));
                 }
+                let details = schema.details_of(&table.name);
+                for unique in details.iter().flat_map(|d| &d.keys).filter(|k| !k.primary) {
+                    keys.insert(key("index", &schema.name, &table.name, &unique.name));
+                    keys.insert(key("constraint", &schema.name, &table.name, &unique.name));
+                }
+                for foreign in details.iter().flat_map(|d| &d.foreign_keys) {
+                    keys.insert(key("constraint", &schema.name, &table.name, &foreign.name));
+                }
                 for column in table.columns.iter().filter(|c| c.default.is_some()) {
                     keys.insert(key(
                         "default",
@@ -172,16 +229,12 @@ impl Directory {
                     oid: oid(key("relation", &schema.name, &table.name, "")),
                     schema_oid,
                     schema: schema.name.clone(),
-                    primary_key: (!table.primary_key.is_empty()).then(|| PrimaryKey {
-                        index_oid: oid(key("index", &schema.name, &table.name, "")),
-                        constraint_oid: oid(key("constraint", &schema.name, &table.name, "")),
-                        name: format!("{}_pkey", table.name),
-                        columns: table
-                            .primary_key
-                            .iter()
-                            .filter_map(|c| column_number(table, c))
-                            .collect(),
-                    }),
+                    keys: keys_of(schema, table, &oid),
+                    foreign_keys: Vec::new(),
+                    is_referenced: false,
+                    view_query: schema
+                        .details_of(&table.name)
+                        .and_then(|details| details.view_query.clone()),
                     defaults: table
                         .columns
                         .iter()
@@ -198,6 +251,7 @@ impl Directory {
                 });
             }
         }
+        refer(snapshot, &mut tables, &oid);
         let of_kind = |kind: &str| -> Vec<(String, u32)> {
             keys.iter()
                 .filter(|k| k.kind == kind)
@@ -228,14 +282,19 @@ impl Directory {
             );
         }
         for (at, entry) in tables.iter().enumerate() {
-            relations_by_oid.insert(entry.oid, (at, false));
+            relations_by_oid.insert(entry.oid, (at, None));
             relations_by_name.insert((entry.schema.clone(), entry.table.name.clone()), entry.oid);
-            if let Some(primary) = &entry.primary_key {
-                relations_by_oid.insert(primary.index_oid, (at, true));
-                constraints_by_oid.insert(primary.constraint_oid, at);
+            for (number, key) in entry.keys.iter().enumerate() {
+                relations_by_oid.insert(key.index_oid, (at, Some(number)));
+                if let Some(oid) = key.constraint_oid {
+                    constraints_by_oid.insert(oid, (at, number));
+                }
                 relations_by_name
-                    .entry((entry.schema.clone(), primary.name.clone()))
-                    .or_insert(primary.index_oid);
+                    .entry((entry.schema.clone(), key.name.clone()))
+                    .or_insert(key.index_oid);
+            }
+            for (key, number) in entry.foreign_keys.iter().zip(entry.keys.len()..) {
+                constraints_by_oid.insert(key.oid, (at, number));
             }
         }
         Directory {
@@ -280,12 +339,12 @@ impl Directory {
         if let Some(system) = self.system_by_oid.get(&oid) {
             return Some(RelationRef::System(system));
         }
-        let (at, is_index) = *self.relations_by_oid.get(&oid)?;
+        let (at, key) = *self.relations_by_oid.get(&oid)?;
         let entry = &self.tables[at];
-        match (&entry.primary_key, is_index) {
-            (Some(primary), true) => Some(RelationRef::Index(entry, primary)),
-            _ => Some(RelationRef::Table(entry)),
-        }
+        Some(match key {
+            Some(key) => RelationRef::Index(entry, &entry.keys[key]),
+            None => RelationRef::Table(entry),
+        })
     }
 
     /// The relation of that schema and name.
@@ -296,10 +355,91 @@ impl Directory {
         self.relation(*oid)
     }
 
-    /// The table that a constraint of `pg_constraint` belongs to.
-    pub fn constraint(&self, oid: u32) -> Option<(&TableEntry, &PrimaryKey)> {
-        let entry = &self.tables[*self.constraints_by_oid.get(&oid)?];
-        Some((entry, entry.primary_key.as_ref()?))
+    /// What an OID of `pg_constraint` stands for.
+    pub fn constraint(&self, oid: u32) -> Option<ConstraintRef<'_>> {
+        let (at, number) = *self.constraints_by_oid.get(&oid)?;
+        let entry = &self.tables[at];
+        Some(match number.checked_sub(entry.keys.len()) {
+            None => ConstraintRef::Key(&entry.keys[number]),
+            Some(number) => ConstraintRef::Foreign(&entry.foreign_keys[number]),
+        })
+    }
+}
+
+/// The unique keys of a table, by the source's own names where it tells them.
+fn keys_of(
+    schema: &SchemaSnapshot,
+    table: &TableMetadata,
+    oid: &impl Fn(Key<'_>) -> u32,
+) -> Vec<KeyEntry> {
+    let told = schema.details_of(&table.name).map_or(&[][..], |d| &d.keys);
+    let part = |kind: &'static str, primary: bool, name: &str| {
+        let part = if primary { "" } else { name };
+        oid(key(kind, &schema.name, &table.name, part))
+    };
+    let entry = |name: &str, columns: &[String], primary: bool, constraint: bool| KeyEntry {
+        index_oid: part("index", primary, name),
+        constraint_oid: constraint.then(|| part("constraint", primary, name)),
+        name: name.to_owned(),
+        primary,
+        columns: columns.to_vec(),
+        numbers: column_numbers(table, columns),
+    };
+    let mut keys = Vec::new();
+    if !table.primary_key.is_empty() {
+        let name = match told.iter().find(|key| key.primary) {
+            Some(key) => key.name.clone(),
+            None => format!("{}_pkey", table.name),
+        };
+        keys.push(entry(&name, &table.primary_key, true, true));
+    }
+    let unique = told.iter().filter(|key| !key.primary);
+    keys.extend(unique.map(|key| entry(&key.name, &key.columns, false, key.constraint)));
+    keys
+}
+
+/// Fills the foreign keys in, now that every table has its OID. One that refers to what is not shown here is
+/// left out.
+fn refer(snapshot: &DatabaseSnapshot, tables: &mut [TableEntry], oid: &impl Fn(Key<'_>) -> u32) {
+    let places: HashMap<(String, String), usize> = tables
+        .iter()
+        .enumerate()
+        .map(|(at, entry)| ((entry.schema.clone(), entry.table.name.clone()), at))
+        .collect();
+    let place = |schema: &str, table: &str| {
+        let name = (schema.to_owned(), table.to_owned());
+        places.get(&name).copied()
+    };
+    for schema in &snapshot.schemas {
+        for details in schema.details.iter() {
+            let Some(at) = place(&schema.name, &details.table) else {
+                continue;
+            };
+            for foreign in &details.foreign_keys {
+                let referenced_schema = format!("{}{}", schema.prefix, foreign.schema);
+                let Some(referenced) = place(&referenced_schema, &foreign.table) else {
+                    continue;
+                };
+                tables[referenced].is_referenced = true;
+                let entry = ForeignKeyEntry {
+                    oid: oid(key(
+                        "constraint",
+                        &schema.name,
+                        &details.table,
+                        &foreign.name,
+                    )),
+                    numbers: column_numbers(&tables[at].table, &foreign.columns),
+                    referenced_oid: tables[referenced].oid,
+                    referenced_schema,
+                    referenced_numbers: column_numbers(
+                        &tables[referenced].table,
+                        &foreign.referenced,
+                    ),
+                    key: foreign.clone(),
+                };
+                tables[at].foreign_keys.push(entry);
+            }
+        }
     }
 }
 
@@ -320,6 +460,13 @@ fn key<'a>(kind: &'static str, schema: &'a str, name: &'a str, part: &'a str) ->
         name,
         part,
     }
+}
+
+fn column_numbers(table: &TableMetadata, columns: &[String]) -> Vec<i16> {
+    columns
+        .iter()
+        .filter_map(|column| column_number(table, column))
+        .collect()
 }
 
 fn column_number(table: &TableMetadata, column: &str) -> Option<i16> {

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, CharacterLength, DataType, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, Statement, TableAliasColumnDef, TableFactor, Value,
-    VisitMut, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableAliasColumnDef,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 use sluice_spi::{Error, Result, SqlState};
 
@@ -62,6 +62,11 @@ impl VisitorMut for Normalizer {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        forget_ancestors(expr);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         rewrite_table_function(factor);
         ControlFlow::Continue(())
@@ -72,6 +77,27 @@ impl VisitorMut for Normalizer {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+}
+
+/// A subquery over the ancestors of a partition finds none: no partition is shown with its parent.
+fn forget_ancestors(expr: &mut Expr) {
+    let Expr::Subquery(query) = expr else { return };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return;
+    };
+    let of_ancestors = |factor: &TableFactor| match factor {
+        TableFactor::Table {
+            name,
+            args: Some(_),
+            ..
+        } => {
+            last_part(name).is_some_and(|name| name.eq_ignore_ascii_case("pg_partition_ancestors"))
+        }
+        _ => false,
+    };
+    if select.from.iter().any(|from| of_ancestors(&from.relation)) {
+        *expr = Expr::Value(Value::Null.into());
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
-use sluice_spi::TableMetadata;
+use sluice_spi::{TableDetails, TableMetadata};
 
 use super::oids::Directory;
 
@@ -44,6 +44,17 @@ pub struct SchemaSnapshot {
     pub name: String,
     /// Its tables and views.
     pub tables: Vec<Arc<TableMetadata>>,
+    /// Their keys and definitions, as far as the source tells.
+    pub details: Arc<Vec<TableDetails>>,
+    /// What stands before the names of its catalog's schemas here.
+    pub prefix: String,
+}
+
+impl SchemaSnapshot {
+    /// What is told of one of its tables.
+    pub(crate) fn details_of(&self, table: &str) -> Option<&TableDetails> {
+        self.details.iter().find(|details| details.table == table)
+    }
 }
 
 /// A row of `pg_settings`.

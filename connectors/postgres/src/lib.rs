@@ -19,6 +19,7 @@ mod config;
 mod connector;
 mod copy;
 mod decode;
+mod details;
 mod dial;
 mod error;
 mod facts;

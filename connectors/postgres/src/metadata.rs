@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_spi::{
-    ColumnMetadata, Generated, Metadata, RelColumn, Relation, Result, TableHandle, TableKind,
-    TableMetadata, TableStatistics, TableSummary,
+    ColumnMetadata, Generated, Metadata, RelColumn, Relation, Result, TableDetails, TableHandle,
+    TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::catalog_sql::{self, Keys, first_char, keys_by_table, native_type};
+use crate::details;
 use crate::error::{is_connection_lost, statement_error};
 use crate::facts::Facts;
 use crate::pool::{Session, Source};
@@ -97,6 +98,10 @@ impl Metadata for CatalogMetadata {
 
     async fn statistics(&self, table: &TableMetadata) -> Result<TableStatistics> {
         statistics::of(&self.source, table).await
+    }
+
+    async fn details(&self, schema: &str) -> Result<Vec<TableDetails>> {
+        details::of(&self.source, schema).await
     }
 
     async fn analyze(&self, table: &TableMetadata) -> Result<bool> {

@@ -40,8 +40,8 @@ pub use datafusion::scalar::ScalarValue;
 pub use error::{Error, NativePlace, Result, SqlState, nearest};
 pub use handle::{HANDLE_VERSION, Split, TableHandle};
 pub use metadata::{
-    ColumnMetadata, ColumnStatistics, Estimate, Generated, Metadata, TableKind, TableMetadata,
-    TableStatistics, TableSummary,
+    ColumnMetadata, ColumnStatistics, Estimate, ForeignKey, Generated, KeyDetails, Metadata,
+    ReferentialAction, TableDetails, TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 pub use pool::{ConnectionPool, Dial, PoolTimes, Pooled};
 pub use pushdown::{Aggregation, FilterPushdown, Operation, Output, Pushdown, Pushed, Reason};

@@ -39,6 +39,86 @@ pub trait Metadata: Send + Sync {
         }
         Ok(described)
     }
+
+    /// Keys and definitions of the tables of `schema`, for catalog queries. Tables without any may be left
+    /// out. The default knows none.
+    async fn details(&self, _schema: &str) -> Result<Vec<TableDetails>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What a table promises beside its columns. Shown by catalog queries; no plan relies on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableDetails {
+    /// The table's name.
+    pub table: String,
+    /// Unique keys, the primary one first.
+    pub keys: Vec<KeyDetails>,
+    /// Foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// The query of a view or materialized view, in the source's own words.
+    pub view_query: Option<String>,
+}
+
+/// A unique key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDetails {
+    /// Its name.
+    pub name: String,
+    /// Its columns, in key order.
+    pub columns: Vec<String>,
+    /// It is the primary key.
+    pub primary: bool,
+    /// It was declared as a constraint, not as an index alone.
+    pub constraint: bool,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// Its columns, in key order.
+    pub columns: Vec<String>,
+    /// The schema that it refers to.
+    pub schema: String,
+    /// The table that it refers to.
+    pub table: String,
+    /// The columns that it refers to, in the same order.
+    pub referenced: Vec<String>,
+    /// What a change of the referenced key does.
+    pub on_update: ReferentialAction,
+    /// What the end of the referenced row does.
+    pub on_delete: ReferentialAction,
+}
+
+/// What becomes of a row whose referenced row changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReferentialAction {
+    /// The change is refused when the statement or transaction ends.
+    #[default]
+    NoAction,
+    /// The change is refused at once.
+    Restrict,
+    /// The row follows.
+    Cascade,
+    /// Its key becomes NULL.
+    SetNull,
+    /// Its key becomes the default.
+    SetDefault,
+}
+
+impl ReferentialAction {
+    /// SQL's words.
+    pub fn words(self) -> &'static str {
+        match self {
+            ReferentialAction::NoAction => "NO ACTION",
+            ReferentialAction::Restrict => "RESTRICT",
+            ReferentialAction::Cascade => "CASCADE",
+            ReferentialAction::SetNull => "SET NULL",
+            ReferentialAction::SetDefault => "SET DEFAULT",
+        }
+    }
 }
 
 /// What kind of relation a name stands for.

@@ -127,13 +127,16 @@ async fn schemas_of(catalog: &Catalog, prefix: &str) -> Vec<SchemaSnapshot> {
             return Vec::new();
         }
     };
-    let described = futures::future::join_all(
-        names
-            .iter()
-            .map(|name| catalog.metadata().describe_schema(name)),
-    );
+    let metadata = catalog.metadata();
+    let described = futures::future::join_all(names.iter().map(|name| async move {
+        tokio::join!(metadata.describe_schema(name), metadata.details(name))
+    }));
     let mut schemas = Vec::new();
-    for (name, tables) in names.iter().zip(described.await) {
+    for (name, (tables, details)) in names.iter().zip(described.await) {
+        let details = details.unwrap_or_else(|error| {
+            tracing::warn!(catalog = catalog.name(), schema = %name, %error, "shown without keys");
+            Arc::default()
+        });
         let tables = tables.map(|tables| tables.as_ref().clone()).unwrap_or_else(|error| {
             tracing::warn!(catalog = catalog.name(), schema = %name, %error, "shown without tables");
             Vec::new()
@@ -141,6 +144,8 @@ async fn schemas_of(catalog: &Catalog, prefix: &str) -> Vec<SchemaSnapshot> {
         schemas.push(SchemaSnapshot {
             name: format!("{prefix}{name}"),
             tables,
+            details,
+            prefix: prefix.to_owned(),
         });
     }
     schemas

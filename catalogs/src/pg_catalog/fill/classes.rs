@@ -51,6 +51,7 @@ struct Class<'a> {
     access_method: u32,
     columns: usize,
     has_index: bool,
+    has_triggers: bool,
     is_shared: bool,
 }
 
@@ -67,6 +68,7 @@ fn classes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
                 access_method: if relation.kind == "r" { HEAP_AM_OID } else { 0 },
                 columns: relation.columns.len(),
                 has_index: false,
+                has_triggers: false,
                 is_shared: matches!(
                     relation.name,
                     "pg_database" | "pg_authid" | "pg_auth_members" | "pg_tablespace"
@@ -88,11 +90,13 @@ fn classes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
                 kind: relkind(entry.table.kind),
                 access_method: if stored { HEAP_AM_OID } else { 0 },
                 columns: entry.table.columns.len(),
-                has_index: entry.primary_key.is_some(),
+                has_index: !entry.keys.is_empty(),
+                // PostgreSQL keeps foreign keys by triggers on both sides.
+                has_triggers: !entry.foreign_keys.is_empty() || entry.is_referenced,
                 is_shared: false,
             },
         );
-        if let Some(key) = &entry.primary_key {
+        for key in &entry.keys {
             push_class(
                 rows,
                 &Class {
@@ -103,6 +107,7 @@ fn classes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
                     access_method: BTREE_AM_OID,
                     columns: key.columns.len(),
                     has_index: false,
+                    has_triggers: false,
                     is_shared: false,
                 },
             );
@@ -133,7 +138,7 @@ fn push_class(rows: &mut Rows, class: &Class<'_>) {
         ("relnatts", (class.columns as i64).into()),
         ("relchecks", 0i64.into()),
         ("relhasrules", (class.kind == "v").into()),
-        ("relhastriggers", false.into()),
+        ("relhastriggers", class.has_triggers.into()),
         ("relhassubclass", false.into()),
         ("relrowsecurity", false.into()),
         ("relforcerowsecurity", false.into()),
@@ -179,8 +184,8 @@ fn attributes(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
                 column.default.is_some(),
             );
         }
-        if let Some(key) = &entry.primary_key {
-            for (column, number) in super::keys::key_columns(entry).zip(1i64..) {
+        for key in &entry.keys {
+            for (column, number) in super::keys::key_columns(entry, key).zip(1i64..) {
                 let ty = pg_types::pg_type_of(&column.field);
                 push_attribute(
                     rows,
@@ -303,25 +308,22 @@ fn tables(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             entry.table.kind,
             TableKind::Table | TableKind::PartitionedTable
         ) {
-            push(
-                &entry.schema,
-                &entry.table.name,
-                entry.primary_key.is_some(),
-            );
+            push(&entry.schema, &entry.table.name, !entry.keys.is_empty());
         }
     }
 }
 
 fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    let mut push = |schema: &str, name: &str| {
+    let mut push = |schema: &str, name: &str, query: Option<&str>| {
         rows.push(&[
             ("schemaname", schema.into()),
             ("viewname", name.into()),
             ("viewowner", OWNER_NAME.into()),
+            ("definition", Value::text(query)),
         ]);
     };
     for relation in RELATIONS.iter().filter(|r| r.kind == "v") {
-        push(relation.schema, relation.name);
+        push(relation.schema, relation.name, None);
     }
     for entry in snapshot
         .directory()
@@ -329,7 +331,8 @@ fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
         .iter()
         .filter(|e| e.table.kind == TableKind::View)
     {
-        push(&entry.schema, &entry.table.name);
+        let query = entry.view_query.as_deref();
+        push(&entry.schema, &entry.table.name, query);
     }
 }
 
@@ -344,8 +347,9 @@ fn materialized_views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("schemaname", entry.schema.as_str().into()),
             ("matviewname", entry.table.name.as_str().into()),
             ("matviewowner", OWNER_NAME.into()),
-            ("hasindexes", entry.primary_key.is_some().into()),
+            ("hasindexes", (!entry.keys.is_empty()).into()),
             ("ispopulated", true.into()),
+            ("definition", Value::text(entry.view_query.as_deref())),
         ]);
     }
 }

@@ -4,12 +4,13 @@
 //! are empty.
 
 use super::super::builtin::type_by_oid;
-use super::super::oids::{OWNER_NAME, TableEntry};
+use super::super::oids::{ForeignKeyEntry, OWNER_NAME, RelationRef, TableEntry};
 use super::super::pg_types::{PgType, from_tag, pg_type_of};
 use super::super::relations::RELATIONS;
 use super::super::rows::{Rows, Value};
 use super::super::snapshot::DatabaseSnapshot;
 use super::Filler;
+use super::keys::referenced_key;
 use sluice_spi::TableKind;
 
 /// Bytes that one character of a bounded string may take in UTF-8.
@@ -26,6 +27,7 @@ pub(super) fn filler(name: &str) -> Option<Filler> {
         "views" => views,
         "table_constraints" => table_constraints,
         "key_column_usage" => key_column_usage,
+        "referential_constraints" => referential_constraints,
         "constraint_column_usage" => constraint_column_usage,
         "character_sets" => character_sets,
         "collations" => collations,
@@ -241,6 +243,7 @@ fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
             ("table_catalog", snapshot.database.as_str().into()),
             ("table_schema", entry.schema.as_str().into()),
             ("table_name", entry.table.name.as_str().into()),
+            ("view_definition", Value::text(entry.view_query.as_deref())),
             ("check_option", "NONE".into()),
             ("is_updatable", "NO".into()),
             ("is_insertable_into", "NO".into()),
@@ -251,66 +254,145 @@ fn views(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
     }
 }
 
-fn table_constraints(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else {
-            continue;
-        };
-        rows.push(&[
-            ("constraint_catalog", snapshot.database.as_str().into()),
-            ("constraint_schema", entry.schema.as_str().into()),
-            ("constraint_name", key.name.as_str().into()),
-            ("table_catalog", snapshot.database.as_str().into()),
-            ("table_schema", entry.schema.as_str().into()),
-            ("table_name", entry.table.name.as_str().into()),
-            ("constraint_type", "PRIMARY KEY".into()),
-            ("is_deferrable", "NO".into()),
-            ("initially_deferred", "NO".into()),
-            ("enforced", "YES".into()),
-        ]);
-    }
+/// A key or foreign key as the standard's views show it.
+struct KeyRow<'a> {
+    entry: &'a TableEntry,
+    name: &'a str,
+    kind: &'static str,
+    columns: &'a [String],
+    /// The foreign key's other end.
+    foreign: Option<&'a ForeignKeyEntry>,
 }
 
-/// Every column of every key, with its place in the key from 1.
-fn each_key_column<'a>(
-    snapshot: &'a DatabaseSnapshot,
-    mut visit: impl FnMut(&'a TableEntry, &'a str, &'a str, i64),
-) {
+/// Every key that is a constraint, and every foreign key.
+fn each_key<'a>(snapshot: &'a DatabaseSnapshot, mut visit: impl FnMut(&KeyRow<'a>)) {
     for entry in &snapshot.directory().tables {
-        let Some(key) = &entry.primary_key else {
-            continue;
-        };
-        for (column, place) in entry.table.primary_key.iter().zip(1i64..) {
-            visit(entry, &key.name, column, place);
+        for key in entry.keys.iter().filter(|k| k.constraint_oid.is_some()) {
+            visit(&KeyRow {
+                entry,
+                name: &key.name,
+                kind: key.words(),
+                columns: &key.columns,
+                foreign: None,
+            });
+        }
+        for foreign in &entry.foreign_keys {
+            visit(&KeyRow {
+                entry,
+                name: &foreign.key.name,
+                kind: "FOREIGN KEY",
+                columns: &foreign.key.columns,
+                foreign: Some(foreign),
+            });
         }
     }
 }
 
-fn key_column_usage(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    each_key_column(snapshot, |entry, constraint, column, place| {
+fn table_constraints(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
+    each_key(snapshot, |key| {
         rows.push(&[
             ("constraint_catalog", snapshot.database.as_str().into()),
-            ("constraint_schema", entry.schema.as_str().into()),
-            ("constraint_name", constraint.into()),
+            ("constraint_schema", key.entry.schema.as_str().into()),
+            ("constraint_name", key.name.into()),
             ("table_catalog", snapshot.database.as_str().into()),
-            ("table_schema", entry.schema.as_str().into()),
-            ("table_name", entry.table.name.as_str().into()),
-            ("column_name", column.into()),
-            ("ordinal_position", place.into()),
+            ("table_schema", key.entry.schema.as_str().into()),
+            ("table_name", key.entry.table.name.as_str().into()),
+            ("constraint_type", key.kind.into()),
+            ("is_deferrable", "NO".into()),
+            ("initially_deferred", "NO".into()),
+            ("enforced", "YES".into()),
         ]);
     });
 }
 
+fn key_column_usage(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
+    let directory = snapshot.directory();
+    each_key(snapshot, |key| {
+        let referenced =
+            key.foreign.and_then(
+                |foreign| match directory.relation(foreign.referenced_oid)? {
+                    RelationRef::Table(table) => referenced_key(table, &foreign.key.referenced),
+                    _ => None,
+                },
+            );
+        for (at, column) in key.columns.iter().enumerate() {
+            // Where the column that it refers to stands in the key that it refers to.
+            let there = key.foreign.and_then(|foreign| {
+                let column = foreign.key.referenced.get(at)?;
+                let place = referenced?.columns.iter().position(|c| c == column)?;
+                i64::try_from(place + 1).ok()
+            });
+            rows.push(&[
+                ("constraint_catalog", snapshot.database.as_str().into()),
+                ("constraint_schema", key.entry.schema.as_str().into()),
+                ("constraint_name", key.name.into()),
+                ("table_catalog", snapshot.database.as_str().into()),
+                ("table_schema", key.entry.schema.as_str().into()),
+                ("table_name", key.entry.table.name.as_str().into()),
+                ("column_name", column.as_str().into()),
+                ("ordinal_position", (at as i64 + 1).into()),
+                ("position_in_unique_constraint", Value::int(there)),
+            ]);
+        }
+    });
+}
+
 fn constraint_column_usage(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
-    each_key_column(snapshot, |entry, constraint, column, _| {
+    each_key(snapshot, |key| {
+        // The columns that a foreign key refers to, not those that it is made of.
+        let (schema, table, columns) = match key.foreign {
+            Some(foreign) => (
+                foreign.referenced_schema.as_str(),
+                foreign.key.table.as_str(),
+                foreign.key.referenced.as_slice(),
+            ),
+            None => (
+                key.entry.schema.as_str(),
+                key.entry.table.name.as_str(),
+                key.columns,
+            ),
+        };
+        for column in columns {
+            rows.push(&[
+                ("table_catalog", snapshot.database.as_str().into()),
+                ("table_schema", schema.into()),
+                ("table_name", table.into()),
+                ("column_name", column.as_str().into()),
+                ("constraint_catalog", snapshot.database.as_str().into()),
+                ("constraint_schema", key.entry.schema.as_str().into()),
+                ("constraint_name", key.name.into()),
+            ]);
+        }
+    });
+}
+
+fn referential_constraints(snapshot: &DatabaseSnapshot, rows: &mut Rows) {
+    let directory = snapshot.directory();
+    each_key(snapshot, |key| {
+        let Some(foreign) = key.foreign else { return };
+        let referenced = match directory.relation(foreign.referenced_oid) {
+            Some(RelationRef::Table(table)) => referenced_key(table, &foreign.key.referenced),
+            _ => None,
+        };
+        // A unique index that no constraint declares has no name in the standard.
+        let referenced = referenced.filter(|key| key.constraint_oid.is_some());
+        let there = |text: &str| Value::text(referenced.is_some().then(|| text.to_owned()));
         rows.push(&[
-            ("table_catalog", snapshot.database.as_str().into()),
-            ("table_schema", entry.schema.as_str().into()),
-            ("table_name", entry.table.name.as_str().into()),
-            ("column_name", column.into()),
             ("constraint_catalog", snapshot.database.as_str().into()),
-            ("constraint_schema", entry.schema.as_str().into()),
-            ("constraint_name", constraint.into()),
+            ("constraint_schema", key.entry.schema.as_str().into()),
+            ("constraint_name", key.name.into()),
+            ("unique_constraint_catalog", there(&snapshot.database)),
+            (
+                "unique_constraint_schema",
+                there(&foreign.referenced_schema),
+            ),
+            (
+                "unique_constraint_name",
+                Value::text(referenced.map(|key| key.name.as_str())),
+            ),
+            ("match_option", "NONE".into()),
+            ("update_rule", foreign.key.on_update.words().into()),
+            ("delete_rule", foreign.key.on_delete.words().into()),
         ]);
     });
 }
