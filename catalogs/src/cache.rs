@@ -112,7 +112,7 @@ pub struct MetadataCache {
     schemas: Answers<(), Arc<Vec<String>>>,
     listings: Answers<String, Arc<Vec<TableSummary>>>,
     described: Answers<String, Arc<Vec<Arc<TableMetadata>>>>,
-    details: Answers<String, Arc<Vec<TableDetails>>>,
+    details: Answers<String, Arc<HashMap<String, TableDetails>>>,
     tables: Answers<TableKey, Option<Arc<TableMetadata>>>,
     statistics: Answers<TableKey, Arc<TableStatistics>>,
     /// By the engine's own reading, with the columns that the table had then.
@@ -161,14 +161,12 @@ impl MetadataCache {
         self.described.get_or_load(schema.to_owned(), load).await
     }
 
-    /// Keys and definitions of a schema's tables.
-    pub async fn details(&self, schema: &str) -> Result<Arc<Vec<TableDetails>>> {
+    /// Keys and definitions of a schema's tables, by table.
+    pub async fn details(&self, schema: &str) -> Result<Arc<HashMap<String, TableDetails>>> {
         let load = || async {
-            self.connector
-                .metadata()
-                .details(schema)
-                .await
-                .map(Arc::new)
+            let details = self.connector.metadata().details(schema).await?;
+            let named = details.into_iter().map(|d| (d.table.clone(), d));
+            Ok(Arc::new(named.collect()))
         };
         self.details.get_or_load(schema.to_owned(), load).await
     }

@@ -206,7 +206,12 @@ fn snapshot() -> DatabaseSnapshot {
                         &[],
                     ),
                 ],
-                details: Arc::new(details()),
+                details: Arc::new(
+                    details()
+                        .into_iter()
+                        .map(|d| (d.table.clone(), d))
+                        .collect(),
+                ),
                 prefix: String::new(),
             },
         ],

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sluice_spi::{ForeignKey, TableMetadata};
+use sluice_spi::{ForeignKey, TableDetails, TableMetadata};
 
 use super::relations::{RELATIONS, SystemRelation};
 use super::snapshot::{DatabaseSnapshot, SchemaSnapshot};
@@ -187,11 +187,11 @@ impl Directory {
             keys.insert(key("schema", "", &schema.name, ""));
             for table in &schema.tables {
                 keys.insert(key("relation", &schema.name, &table.name, ""));
-                if !table.primary_key.is_empty() {
+                let details = schema.details_of(&table.name);
+                if primary_key(details, table).is_some() {
                     keys.insert(key("index", &schema.name, &table.name, ""));
                     keys.insert(key("constraint", &schema.name, &table.name, ""));
                 }
-                let details = schema.details_of(&table.name);
                 for unique in details.iter().flat_map(|d| &d.keys).filter(|k| !k.primary) {
                     keys.insert(key("index", &schema.name, &table.name, &unique.name));
                     keys.insert(key("constraint", &schema.name, &table.name, &unique.name));
@@ -366,13 +366,27 @@ impl Directory {
     }
 }
 
+/// A table's primary key: as the source tells it, else as plans know it, under the name that PostgreSQL would
+/// have given it.
+fn primary_key<'a>(
+    details: Option<&'a TableDetails>,
+    table: &'a TableMetadata,
+) -> Option<(String, &'a [String])> {
+    if let Some(key) = details.and_then(|d| d.keys.iter().find(|key| key.primary)) {
+        return Some((key.name.clone(), &key.columns));
+    }
+    let known = !table.primary_key.is_empty();
+    known.then(|| (format!("{}_pkey", table.name), &table.primary_key[..]))
+}
+
 /// The unique keys of a table, by the source's own names where it tells them.
 fn keys_of(
     schema: &SchemaSnapshot,
     table: &TableMetadata,
     oid: &impl Fn(Key<'_>) -> u32,
 ) -> Vec<KeyEntry> {
-    let told = schema.details_of(&table.name).map_or(&[][..], |d| &d.keys);
+    let details = schema.details_of(&table.name);
+    let told = details.map_or(&[][..], |d| &d.keys);
     let part = |kind: &'static str, primary: bool, name: &str| {
         let part = if primary { "" } else { name };
         oid(key(kind, &schema.name, &table.name, part))
@@ -385,14 +399,11 @@ fn keys_of(
         columns: columns.to_vec(),
         numbers: column_numbers(table, columns),
     };
-    let mut keys = Vec::new();
-    if !table.primary_key.is_empty() {
-        let name = match told.iter().find(|key| key.primary) {
-            Some(key) => key.name.clone(),
-            None => format!("{}_pkey", table.name),
-        };
-        keys.push(entry(&name, &table.primary_key, true, true));
-    }
+    let primary = primary_key(details, table);
+    let mut keys: Vec<KeyEntry> = primary
+        .map(|(name, columns)| entry(&name, columns, true, true))
+        .into_iter()
+        .collect();
     let unique = told.iter().filter(|key| !key.primary);
     keys.extend(unique.map(|key| entry(&key.name, &key.columns, false, key.constraint)));
     keys
@@ -411,7 +422,7 @@ fn refer(snapshot: &DatabaseSnapshot, tables: &mut [TableEntry], oid: &impl Fn(K
         places.get(&name).copied()
     };
     for schema in &snapshot.schemas {
-        for details in schema.details.iter() {
+        for details in schema.details.values() {
             let Some(at) = place(&schema.name, &details.table) else {
                 continue;
             };

@@ -44,8 +44,8 @@ pub struct SchemaSnapshot {
     pub name: String,
     /// Its tables and views.
     pub tables: Vec<Arc<TableMetadata>>,
-    /// Their keys and definitions, as far as the source tells.
-    pub details: Arc<Vec<TableDetails>>,
+    /// Their keys and definitions, by table, as far as the source tells.
+    pub details: Arc<HashMap<String, TableDetails>>,
     /// What stands before the names of its catalog's schemas here.
     pub prefix: String,
 }
@@ -53,7 +53,7 @@ pub struct SchemaSnapshot {
 impl SchemaSnapshot {
     /// What is told of one of its tables.
     pub(crate) fn details_of(&self, table: &str) -> Option<&TableDetails> {
-        self.details.iter().find(|details| details.table == table)
+        self.details.get(table)
     }
 }
 
