@@ -32,6 +32,10 @@ pub struct MySqlConfig {
     /// Refuse every write to this catalog. When false, the source's own grants decide.
     #[serde(default)]
     pub read_only: bool,
+    /// Allow `CALL CATALOG.system.execute('…')`, which runs any statement at the source under the catalog's
+    /// own user. Whoever may use the catalog may then do there what that user may.
+    #[serde(default)]
+    pub allow_execute: bool,
     /// How long to wait for a connection to open (`"10s"`, `"500ms"`).
     #[serde(default = "default_connect_timeout", deserialize_with = "duration")]
     #[schemars(with = "String")]
@@ -205,6 +209,7 @@ pub(crate) struct Target {
     pub(crate) transfer_cost: f64,
     pub(crate) reading: Reading,
     pub(crate) read_only: bool,
+    pub(crate) allow_execute: bool,
 }
 
 impl MySqlConfig {
@@ -312,6 +317,7 @@ impl MySqlConfig {
                 consistency: self.consistency,
             },
             read_only: self.read_only,
+            allow_execute: self.allow_execute,
         })
     }
 

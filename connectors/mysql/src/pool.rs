@@ -18,6 +18,8 @@ use sluice_spi::{
     SqlState,
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::config::{Reading, Target, TlsMode};
 use crate::error::{connect_error, is_connection_lost, statement_error};
 use crate::version::Version;
@@ -42,8 +44,11 @@ pub(crate) struct Source {
     pool: ConnectionPool<Sessions>,
     killer: Arc<Killer>,
     max_connections: usize,
+    wait_timeout: Duration,
+    writers: Arc<Semaphore>,
     pub(crate) reading: Reading,
     pub(crate) read_only: bool,
+    pub(crate) allow_execute: bool,
 }
 
 impl Source {
@@ -74,8 +79,11 @@ impl Source {
             pool: ConnectionPool::new(catalog, sessions, budget, times),
             killer,
             max_connections: target.max_connections,
+            wait_timeout: target.wait_timeout,
+            writers: Arc::new(Semaphore::new((target.max_connections / 2).max(1))),
             reading: target.reading,
             read_only: target.read_only,
+            allow_execute: target.allow_execute,
         }
     }
 
@@ -95,7 +103,18 @@ impl Source {
             killer: self.killer.clone(),
             running: false,
             private: false,
+            permit: None,
         })
+    }
+
+    /// The right to hold one of the connections that write: half of them at most.
+    pub(crate) async fn writer(&self) -> Result<OwnedSemaphorePermit> {
+        let permit = self.writers.clone().acquire_owned();
+        match tokio::time::timeout(self.wait_timeout, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(Error::internal("the connections of a catalog were closed")),
+            Err(_) => Err(self.pool.timed_out()),
+        }
     }
 
     /// A connection turned out to be gone: a restart takes its idle neighbours along, and the client may
@@ -340,6 +359,8 @@ pub(crate) struct Session {
     killer: Arc<Killer>,
     running: bool,
     private: bool,
+    /// Given back with the session.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
@@ -368,6 +389,11 @@ impl Session {
     /// The session runs the user's own text, or writes: nobody else gets it.
     pub(crate) fn make_private(&mut self) {
         self.private = true;
+    }
+
+    /// Keeps the right to write for as long as the session lives.
+    pub(crate) fn keep(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
     }
 
     async fn answers(

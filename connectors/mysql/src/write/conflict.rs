@@ -2,7 +2,7 @@
 //! is only named where the table has no other.
 
 use mysql_async::Params;
-use sluice_spi::{ConflictValue, Error, InsertTarget, OnConflict, Result, SqlState, TableMetadata};
+use sluice_spi::{ConflictValue, Error, InsertTarget, Result, SqlState, TableMetadata};
 
 use super::session::run;
 use super::sink::Conflict;
@@ -32,7 +32,6 @@ pub(super) async fn prepare(
     let Some(conflict) = &target.on_conflict else {
         return Ok((place, Conflict::Fail));
     };
-    check_key(source, conflict, table).await?;
     if conflict.assignments.is_empty() {
         let Some(first) = table.columns.first() else {
             return Ok((place, Conflict::Fail));
@@ -45,10 +44,7 @@ pub(super) async fn prepare(
     run(
         source,
         session,
-        &format!(
-            "CREATE TEMPORARY TABLE {place_of_rows} LIKE {place}",
-            place_of_rows = collected(target)?
-        ),
+        &format!("CREATE TEMPORARY TABLE {} LIKE {place}", collected(target)?),
     )
     .await?;
     let columns = target
@@ -65,7 +61,7 @@ pub(super) async fn prepare(
             Ok(format!(
                 "{place}.{} = {}",
                 identifier(name)?,
-                value_of(&column, value)?
+                value_of(&place, &column, value)?
             ))
         })
         .collect::<Result<Vec<_>>>()?
@@ -83,17 +79,24 @@ fn collected(target: &InsertTarget) -> Result<String> {
     Ok(format!("{}.{COLLECTED}", identifier(&target.schema)?))
 }
 
-fn value_of(column: &Target, value: &ConflictValue) -> Result<String> {
+fn value_of(place: &str, column: &Target, value: &ConflictValue) -> Result<String> {
     Ok(match value {
         ConflictValue::Excluded(name) => format!("`r`.{}", identifier(name)?),
         ConflictValue::Null => "NULL".to_owned(),
-        ConflictValue::Default => format!("DEFAULT({})", identifier(&column.name)?),
+        ConflictValue::Default => format!("DEFAULT({place}.{})", identifier(&column.name)?),
         ConflictValue::Constant(literal) => column.literal(literal)?,
     })
 }
 
 /// Fails unless a conflict there is the one that is meant.
-async fn check_key(source: &Source, conflict: &OnConflict, table: &TableMetadata) -> Result<()> {
+pub(super) async fn check(
+    source: &Source,
+    target: &InsertTarget,
+    table: &TableMetadata,
+) -> Result<()> {
+    let Some(conflict) = &target.on_conflict else {
+        return Ok(());
+    };
     // Any conflict is meant; DO UPDATE needs a key.
     if conflict.key.is_empty() && conflict.assignments.is_empty() {
         return Ok(());

@@ -31,12 +31,15 @@ mod values;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use mysql_async::Params;
+use mysql_async::prelude::Queryable;
 use sluice_spi::{
-    Definitions, Error, InsertTarget, Metadata, NewTable, Result, RowChanges, SqlState,
-    TableMetadata, TableSink, WriteTarget, Writer,
+    Definitions, Error, InsertTarget, Metadata, NativeStatements, NewTable, Result, RowChanges,
+    SqlState, TableMetadata, TableSink, WriteTarget, Writer,
 };
 
 use crate::catalog_sql::{self, text};
+use crate::error::statement_error;
 use crate::literal::quote_identifier;
 use crate::metadata::CatalogMetadata;
 use crate::pool::Source;
@@ -126,6 +129,28 @@ impl Writer for TableWriter {
     fn row_changes(&self) -> Option<&dyn RowChanges> {
         Some(self)
     }
+
+    fn native(&self) -> Option<&dyn NativeStatements> {
+        self.source.allow_execute.then_some(self)
+    }
+}
+
+#[async_trait]
+impl NativeStatements for TableWriter {
+    async fn execute(&self, text: &str) -> Result<()> {
+        if text.contains('\0') {
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                "the native text holds a NUL",
+            ));
+        }
+        let mut session = writing_session(&self.source).await?;
+        session.run();
+        // The protocol's way for one statement only.
+        let outcome = session.conn().exec_drop(text, Params::Empty).await;
+        session.idle();
+        outcome.map_err(|error| statement_error(self.source.catalog(), &error))
+    }
 }
 
 impl TableWriter {
@@ -137,6 +162,7 @@ impl TableWriter {
             .map(|name| Target::of(&table, name))
             .collect::<Result<Vec<_>>>()?;
         let source = &self.source;
+        conflict::check(source, &target, &table).await?;
         let mut session = writing_session(source).await?;
         let (place, conflict) = conflict::prepare(source, &mut session, &target, &table).await?;
         run(source, &mut session, "START TRANSACTION").await?;

@@ -1,4 +1,5 @@
-//! Sessions that write: how they begin, run one statement, and end. Nobody gets them afterwards.
+//! Sessions that write: how they begin, run one statement, and end. Nobody gets them afterwards, and they
+//! never take all of a catalog's connections: what is written may be read from there.
 
 use mysql_async::prelude::Queryable;
 use sluice_spi::{Error, Result, SqlState};
@@ -8,8 +9,10 @@ use crate::pool::{Session, Source};
 
 /// A session that may write, and that nobody gets after it.
 pub(super) async fn writing_session(source: &Source) -> Result<Session> {
+    let permit = source.writer().await?;
     let mut session = source.session().await?;
     session.make_private();
+    session.keep(permit);
     if session.connection().version.has_read_only() {
         run(source, &mut session, "SET SESSION TRANSACTION READ WRITE").await?;
     }

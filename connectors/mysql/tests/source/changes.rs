@@ -13,7 +13,7 @@ use sluice_spi::{
 };
 
 use crate::mariadb::MariaDbServer;
-use crate::support::{catalog, fails, lines, read_all, shared, table};
+use crate::support::{catalog, catalog_with, fails, lines, read_all, shared, table};
 
 fn only(catalog: &Arc<dyn Connector>, table: &TableMetadata, filter: Expr) -> TableHandle {
     catalog
@@ -446,4 +446,42 @@ async fn definitions_change_at_once() {
     );
     assert!(definitions.drop_view("shop", "seen", false).await.unwrap());
     assert!(!definitions.drop_view("shop", "seen", false).await.unwrap());
+}
+
+#[tokio::test]
+async fn native_statements_run_where_the_catalog_allows_it() {
+    let server = shared();
+    assert!(catalog(&server).writer().unwrap().native().is_none());
+    // One connection is enough for any statement that reads nothing there.
+    let keys = "allow_execute = true\nmax_connections = 1";
+    let catalog = catalog_with(&server, keys);
+    let native = catalog.writer().unwrap().native().unwrap();
+    native
+        .execute("CREATE OR REPLACE TABLE executed (id int PRIMARY KEY, t text)")
+        .await
+        .unwrap();
+    let error = fails(
+        native
+            .execute("DELETE FROM executed; DROP TABLE executed")
+            .await,
+    );
+    assert_eq!(
+        (error.code.code(), error.source_name.as_deref()),
+        ("42601", Some("shop"))
+    );
+    native
+        .execute("INSERT INTO executed VALUES (1, 'a')")
+        .await
+        .unwrap();
+    let key = OnConflict {
+        key: vec!["id".into()],
+        assignments: vec![("t".into(), ConflictValue::Excluded("t".into()))],
+    };
+    let count = upsert(&catalog, "executed", &[(1, "b"), (2, "c")], Some(key)).await;
+    assert_eq!(count.unwrap(), 2);
+    let executed = table(&catalog, "executed").await;
+    assert_eq!(
+        lines(&read_all(&catalog, &executed).await.unwrap()),
+        ["1|b", "2|c"]
+    );
 }
