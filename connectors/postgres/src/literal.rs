@@ -4,7 +4,8 @@
 //! A constant is a [`SqlValue`]: the text that the type's input function reads, and the type. It is
 //! written as `'text'::type` with quotes doubled, or sent as a parameter. Every session has
 //! `standard_conforming_strings` on, so a backslash is a character like any other. What has no exact
-//! text (NUL, a date outside of PostgreSQL's range) is `None` and not pushed.
+//! text (NUL, a date outside of PostgreSQL's range) is `None` and not pushed; the extremes of dates and
+//! timestamps are `infinity`.
 //!
 //! `tests/literals.rs` sends thousands of them through a real server and back.
 
@@ -307,7 +308,16 @@ const DATES: std::ops::Range<i64> = -2_451_545..2_145_031_949;
 /// PostgreSQL's timestamps: to the end of year 294276.
 const TIMESTAMPS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
+/// The extremes of dates and timestamps are infinity, as the decoder and the binary writer have them.
+const INFINITY: &str = "infinity";
+const MINUS_INFINITY: &str = "-infinity";
+
 fn date(days: i32) -> Option<String> {
+    match days {
+        i32::MAX => return Some(INFINITY.to_owned()),
+        i32::MIN => return Some(MINUS_INFINITY.to_owned()),
+        _ => {}
+    }
     let days = i64::from(days);
     DATES.contains(&(days - i64::from(EPOCH_DAYS))).then(|| {
         let (text, era) = civil(days);
@@ -320,6 +330,11 @@ fn time(micros: i64) -> Option<String> {
 }
 
 fn timestamp(micros: i64, zone: &str) -> Option<String> {
+    match micros {
+        i64::MAX => return Some(INFINITY.to_owned()),
+        i64::MIN => return Some(MINUS_INFINITY.to_owned()),
+        _ => {}
+    }
     TIMESTAMPS
         .contains(&micros.checked_sub(EPOCH_MICROS)?)
         .then(|| {
@@ -443,12 +458,26 @@ mod tests {
                 Class::TimestampTz,
                 "'1969-12-31 23:59:59.999999+00'::timestamptz",
             ),
+            (Literal::Date(i32::MAX), Class::Date, "'infinity'::date"),
+            (
+                Literal::Timestamp(i64::MAX),
+                Class::Timestamp,
+                "'infinity'::timestamp",
+            ),
+            (
+                Literal::TimestampTz(i64::MIN),
+                Class::TimestampTz,
+                "'-infinity'::timestamptz",
+            ),
         ] {
             assert_eq!(inline(literal, class).as_deref(), Some(sql));
         }
         assert_eq!(inline(Literal::Int(5), Class::Text), None);
-        assert_eq!(inline(Literal::Date(i32::MAX), Class::Date), None);
-        assert_eq!(inline(Literal::Timestamp(i64::MIN), Class::Timestamp), None);
+        assert_eq!(inline(Literal::Date(i32::MAX - 1), Class::Date), None);
+        assert_eq!(
+            inline(Literal::Timestamp(i64::MIN + 1), Class::Timestamp),
+            None
+        );
         assert_eq!(inline(Literal::UInt(u64::MAX), Class::Int8), None);
         assert_eq!(
             inline(
