@@ -223,6 +223,7 @@ fn unfit(column: &RelColumn, literal: &Literal, class: Class) -> String {
 mod tests {
     use super::super::{Pushed, offer};
     use super::*;
+    use arrow::datatypes::i256;
     use sluice_spi::{Expr, ScalarValue};
 
     fn column(name: &str, native: &str, collation: Option<&str>) -> RelColumn {
@@ -326,6 +327,10 @@ mod tests {
         check(
             col("i").eq(lit(ScalarValue::Utf8(Some("1".into())))),
             "no: it compares integer with a constant of another type",
+        );
+        check(
+            col("i").eq(lit(ScalarValue::Decimal256(Some(i256::MAX), 76, 0))),
+            "no: a constant of type Decimal256(76, 0) is not sent to the source",
         );
         check(
             (col("i") + lit(1)).eq(lit(2)),

@@ -1,6 +1,6 @@
 //! Words for expressions that have no counterpart at the source.
 
-use sluice_spi::{Expr, Reason};
+use sluice_spi::{Expr, Literal, Reason};
 
 /// Why an expression that the relation tree cannot hold is computed here.
 pub(super) fn of_unknown(expr: &Expr) -> Reason {
@@ -14,9 +14,14 @@ pub(super) fn of_unknown(expr: &Expr) -> Reason {
         Expr::Case(_) => "CASE is computed by the engine".to_owned(),
         Expr::SimilarTo(_) => "regular expressions differ at the source".to_owned(),
         Expr::BinaryExpr(binary) => {
-            let inside = [&binary.left, &binary.right]
-                .into_iter()
-                .find(|side| !matches!(side.as_ref(), Expr::Column(_) | Expr::Literal(..)));
+            let inside =
+                [&binary.left, &binary.right]
+                    .into_iter()
+                    .find(|side| match side.as_ref() {
+                        Expr::Column(_) => false,
+                        Expr::Literal(value, _) => Literal::from_scalar(value).is_none(),
+                        _ => true,
+                    });
             match inside {
                 Some(inner) if !matches!(inner.as_ref(), Expr::BinaryExpr(b) if b.op == binary.op) =>
                 {
