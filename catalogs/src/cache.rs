@@ -1,8 +1,8 @@
 //! The metadata cache of one catalog: every answer of the source is kept for a time (TTL), and many
 //! statements that miss at once make one request (single flight).
 //!
-//! A failed request is not kept. "There is no such table" is not kept either, so that a table is seen as
-//! soon as it exists.
+//! A failed request is not kept. "There is no such table" is only believed where a name goes on to be looked up
+//! elsewhere ([`MetadataCache::is_known_absent`]), so that a table is seen as soon as it exists.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -114,6 +114,8 @@ pub struct MetadataCache {
     described: Answers<String, Arc<Vec<Arc<TableMetadata>>>>,
     details: Answers<String, Arc<HashMap<String, TableDetails>>>,
     tables: Answers<TableKey, Option<Arc<TableMetadata>>>,
+    /// Tables that were not there when they were last looked up.
+    absent: Answers<TableKey, ()>,
     statistics: Answers<TableKey, Arc<TableStatistics>>,
     /// By the engine's own reading, with the columns that the table had then.
     collected: Answers<TableKey, (SchemaRef, Arc<TableStatistics>)>,
@@ -131,6 +133,7 @@ impl MetadataCache {
             described: Answers::new(ttl),
             details: Answers::new(ttl),
             tables: Answers::new(ttl),
+            absent: Answers::new(ttl),
             statistics: Answers::new(ttl),
             collected: Answers::new(COLLECTED_TTL),
             flushes: AtomicU64::new(0),
@@ -183,10 +186,21 @@ impl MetadataCache {
                 .map(Arc::new))
         };
         let found = self.tables.get_or_load(key.clone(), load).await?;
-        if found.is_none() {
-            self.tables.remove(&key);
+        match found {
+            Some(_) => self.absent.remove(&key),
+            None => {
+                self.tables.remove(&key);
+                self.absent.put(key, ());
+            }
         }
         Ok(found)
+    }
+
+    /// True where the source said a while ago that there is no such table. Whoever finds the name nowhere else
+    /// has to ask again.
+    pub fn is_known_absent(&self, schema: &str, table: &str) -> bool {
+        let key = (schema.to_owned(), table.to_owned());
+        self.absent.peek(&key).is_some()
     }
 
     /// A table's statistics. A source that cannot give them makes a worse plan, not an error.
@@ -239,6 +253,7 @@ impl MetadataCache {
         self.described.clear();
         self.details.clear();
         self.tables.clear();
+        self.absent.clear();
         self.statistics.clear();
         // Last: whoever sees the new version finds no older answer.
         self.flushes.fetch_add(1, Ordering::Release);

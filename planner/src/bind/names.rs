@@ -191,6 +191,8 @@ async fn find(
                 return Ok(found);
             }
             let mut last = None;
+            // Schemas that are believed not to have the table, as long as another one has it.
+            let mut passed_over = Vec::new();
             for schema in session.search_path.iter() {
                 if session.virtual_tables.is_schema(schema) {
                     if let Some(found) = in_virtual(schema) {
@@ -201,10 +203,19 @@ async fn find(
                 let Ok((catalog, schema)) = schema_in_database(planner, session, schema) else {
                     continue;
                 };
+                last = Some((catalog, schema));
+                if catalog.metadata().is_known_absent(schema, table) {
+                    passed_over.push((catalog, schema));
+                    continue;
+                }
                 if let Some(found) = load(catalog, schema, table).await? {
                     return Ok(found);
                 }
-                last = Some((catalog, schema));
+            }
+            for (catalog, schema) in passed_over {
+                if let Some(found) = load(catalog, schema, table).await? {
+                    return Ok(found);
+                }
             }
             Err(match last {
                 Some((catalog, schema)) => explain_missing(catalog, schema, table, reference).await,
