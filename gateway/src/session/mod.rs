@@ -13,6 +13,7 @@
 //! | `zone` | time zones |
 
 pub mod catalog;
+mod collate;
 mod portal;
 mod registry;
 mod settings;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use sluice_spi::{Error, Result, SqlState};
 
+use super::collate;
 use super::utility::{self, Utility};
 
 /// One statement of a text.
@@ -125,9 +126,10 @@ pub(super) fn parse_one(
 
 fn parse_sql(
     lines: &Lines<'_>,
-    tokens: Vec<TokenWithSpan>,
+    mut tokens: Vec<TokenWithSpan>,
     end: Option<Location>,
 ) -> Result<Statement> {
+    collate::move_before_casts(&mut tokens);
     let dialect = PostgreSqlDialect {};
     // The place of each token; for white space, of the token after it.
     let mut spans: Vec<Option<(Location, Location)>> = Vec::with_capacity(tokens.len());
