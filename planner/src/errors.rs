@@ -245,6 +245,16 @@ fn by_message_or(text: &str, otherwise: SqlState) -> Error {
             "more than one row returned by a subquery used as an expression",
         );
     }
+    if lower.contains("negative substring length") {
+        return Error::new(
+            SqlState::from_source("22011"),
+            "negative substring length not allowed",
+        );
+    }
+    if lower.contains("null_aware anti join") {
+        return Error::unsupported("a correlated NOT IN of this form is not supported")
+            .with_hint("Write it with NOT EXISTS, which also finds rows where NOT IN is unknown.");
+    }
     if lower.contains("no space left") || lower.contains("disk spilling limit") {
         return Error::new(SqlState::DISK_FULL, lower_first(text));
     }

@@ -150,6 +150,9 @@ fn inner_name(expr: &Expr) -> Option<String> {
         Expr::Extract { .. } => "extract".to_owned(),
         Expr::Interval(_) => "interval".to_owned(),
         Expr::Position { .. } => "position".to_owned(),
+        Expr::Substring {
+            shorthand: true, ..
+        } => "substr".to_owned(),
         Expr::Substring { .. } => "substring".to_owned(),
         Expr::Overlay { .. } => "overlay".to_owned(),
         Expr::Trim { .. } => "btrim".to_owned(),
@@ -244,8 +247,8 @@ mod tests {
         );
         check("SELECT 1 AS \"A\", 2 AS B, 3 AS b", &["A", "b", "b"]);
         check(
-            "SELECT pg_catalog.version(), extract(year from a)",
-            &["version", "extract"],
+            "SELECT pg_catalog.version(), extract(year from a), substr(a, 1), substring(a, 1)",
+            &["version", "extract", "substr", "substring"],
         );
     }
 }
