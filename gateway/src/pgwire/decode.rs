@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::types::IntervalMonthDayNano;
-use arrow::compute::kernels::cast_utils::{parse_interval_month_day_nano, string_to_datetime};
-use arrow::datatypes::{DataType, Field, i256};
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use arrow::datatypes::{DataType, Field, IntervalUnit, i256};
 use chrono::{FixedOffset, TimeZone, Utc};
 use datafusion::scalar::ScalarValue;
+use sluice_catalogs::functions::arithmetic::parse_literal;
 use sluice_spi::types::NUMERIC_SCALE;
 use sluice_spi::{Error, Result, SqlState};
 
@@ -153,7 +154,7 @@ pub(super) fn text(
         oid::FLOAT4 => ScalarValue::Float32(Some(float(text, type_oid)? as f32)),
         oid::FLOAT8 => ScalarValue::Float64(Some(float(text, type_oid)?)),
         oid::NUMERIC => numeric(text, data_type)?,
-        oid::BYTEA => ScalarValue::Binary(Some(bytea(text)?)),
+        oid::BYTEA => by_input(text, &DataType::Binary)?,
         oid::UUID => {
             let trimmed = skip_space(text)
                 .trim_start_matches('{')
@@ -188,15 +189,7 @@ pub(super) fn text(
             Some(timestamp(text, type_oid, zone, true)?),
             Some("UTC".into()),
         ),
-        oid::INTERVAL => {
-            let value = match printed_interval(text) {
-                Some(value) => value,
-                None => {
-                    parse_interval_month_day_nano(text).map_err(|_| bad_datetime(type_oid, text))?
-                }
-            };
-            ScalarValue::IntervalMonthDayNano(Some(value))
-        }
+        oid::INTERVAL => by_input(text, &DataType::Interval(IntervalUnit::MonthDayNano))?,
         _ => match data_type {
             DataType::List(item) => array_text(text, type_oid, item, zone)?,
             _ => ScalarValue::Utf8(Some(text.to_owned())),
@@ -204,60 +197,13 @@ pub(super) fn text(
     })
 }
 
-/// `1 year 2 mons -3 days +04:05:06.789`, as PostgreSQL and its drivers print intervals. `None` for other
-/// spellings (fractions of days, `ago`), which the general parser knows.
-fn printed_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let (mut months, mut days, mut nanos) = (0i32, 0i32, 0i64);
-    let mut words = text.split_whitespace();
-    while let Some(word) = words.next() {
-        if word.contains(':') {
-            nanos = nanos.checked_add(clock(word)?)?;
-            continue;
-        }
-        let number: i32 = word.strip_prefix('+').unwrap_or(word).parse().ok()?;
-        let seconds = |seconds: i64| {
-            i64::from(number)
-                .checked_mul(seconds)?
-                .checked_mul(1_000_000_000)
-        };
-        match words.next()?.trim_end_matches('s') {
-            "year" => months = months.checked_add(number.checked_mul(12)?)?,
-            "mon" | "month" => months = months.checked_add(number)?,
-            "day" => days = days.checked_add(number)?,
-            "hour" => nanos = nanos.checked_add(seconds(3600)?)?,
-            "min" | "minute" => nanos = nanos.checked_add(seconds(60)?)?,
-            "sec" | "second" => nanos = nanos.checked_add(seconds(1)?)?,
-            _ => return None,
-        }
-    }
-    (!skip_space(text).is_empty()).then(|| IntervalMonthDayNano::new(months, days, nanos))
-}
-
-/// `[+-]HH:MM[:SS[.ffffff]]` in nanoseconds.
-fn clock(word: &str) -> Option<i64> {
-    let (negative, digits) = match word.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, word.strip_prefix('+').unwrap_or(word)),
-    };
-    let mut parts = digits.split(':');
-    let (hours, minutes): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    let (seconds, fraction) = match parts.next() {
-        Some(seconds) => seconds.split_once('.').unwrap_or((seconds, "")),
-        None => ("0", ""),
-    };
-    let whole: i64 = seconds.parse().ok()?;
-    let in_bounds = (0..60).contains(&minutes) && (0..60).contains(&whole) && hours >= 0;
-    if parts.next().is_some()
-        || !in_bounds
-        || fraction.len() > 9
-        || !fraction.bytes().all(|b| b.is_ascii_digit())
-    {
-        return None;
-    }
-    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
-    let seconds = hours.checked_mul(3600)?.checked_add(minutes * 60 + whole)?;
-    let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?;
-    Some(if negative { -nanos } else { nanos })
+/// A value by the input function that literals are read by.
+fn by_input(text: &str, data_type: &DataType) -> Result<ScalarValue> {
+    parse_literal(text, data_type, false).unwrap_or_else(|| {
+        Err(Error::internal(format!(
+            "no input function for {data_type}"
+        )))
+    })
 }
 
 fn boolean(text: &str) -> Result<bool> {
@@ -360,53 +306,6 @@ fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
         }
         _ => ScalarValue::Decimal256(Some(value), precision, scale),
     })
-}
-
-fn bytea(text: &str) -> Result<Vec<u8>> {
-    if let Some(hex) = text.strip_prefix("\\x") {
-        let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        if !digits.len().is_multiple_of(2) {
-            return Err(Error::new(
-                SqlState::INVALID_PARAMETER_VALUE,
-                "invalid hexadecimal data: odd number of digits",
-            ));
-        }
-        let nibble = |digit: u8| {
-            (digit as char)
-                .to_digit(16)
-                .map(|d| d as u8)
-                .ok_or_else(|| {
-                    let message = format!("invalid hexadecimal digit: \"{}\"", digit as char);
-                    Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                })
-        };
-        return digits
-            .chunks_exact(2)
-            .map(|pair| Ok(nibble(pair[0])? << 4 | nibble(pair[1])?))
-            .collect();
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match &bytes[at..] {
-            [b'\\', b'\\', ..] => {
-                out.push(b'\\');
-                at += 2;
-            }
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] => {
-                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                at += 4;
-            }
-            [b'\\', ..] => return Err(bad_text(oid::BYTEA, text)),
-            [byte, ..] => {
-                out.push(*byte);
-                at += 1;
-            }
-            [] => break,
-        }
-    }
-    Ok(out)
 }
 
 fn date(text: &str) -> Result<ScalarValue> {

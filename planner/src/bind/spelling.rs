@@ -1,15 +1,20 @@
 //! PostgreSQL's spellings that the engine's SQL planner refuses, said in words that it knows.
 //!
-//! `FETCH FIRST n ROWS ONLY`, `LIKE … ESCAPE 'c'`, `U&'…'`, `'\x00ff'::bytea`, and the one column of
+//! `FETCH FIRST n ROWS ONLY`, `LIKE … ESCAPE 'c'`, `U&'…'`, `interval '1 day 02:00'`, `1e300`, and the one column of
 //! `generate_series` in FROM. Also refuses what the engine would only stumble over later: one name for two
 //! tables, a reserved word for a table. Works on the statement's tree alone: nothing is looked up.
 
 use std::ops::ControlFlow;
 
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
+use arrow::datatypes::{DataType as ArrowType, IntervalUnit};
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Ident, LimitClause, Query, Select, Statement, TableAlias, TableAliasColumnDef,
-    TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
+    CastKind, DataType, ExactNumberInfo, Expr, Ident, LimitClause, Query, Select, Statement,
+    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
+use sluice_catalogs::functions::arithmetic::parse_literal;
 use sluice_spi::{Error, Result, SqlState};
 
 /// Functions of FROM whose one column is called like the function or, where there is one, like its alias.
@@ -62,15 +67,9 @@ impl VisitorMut for Spellings {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
-        if let Expr::Cast {
-            expr: inner,
-            data_type: DataType::Bytea,
-            ..
-        } = expr
-            && let Expr::Value(ValueWithSpan { value, .. }) = inner.as_mut()
-            && let Some(text) = text_of(value)
-        {
-            return flow(bytea(&text).map(|hex| *value = Value::HexStringLiteral(hex)));
+        if let Some(spelled) = unreadable_constant(expr) {
+            *expr = spelled;
+            return ControlFlow::Continue(());
         }
         if matches!(expr, Expr::SimilarTo { .. }) {
             // The engine would take the pattern for a regular expression.
@@ -164,44 +163,60 @@ fn refuse_reserved(factor: &TableFactor) -> Result<()> {
     }
 }
 
-/// The bytes of a bytea literal as hexadecimal digits: PostgreSQL's `\x` form, or its older one, where a
-/// backslash stands before another or before three octal digits.
-pub(super) fn bytea(text: &str) -> Result<String> {
-    let invalid = |message: String| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
-    if let Some(digits) = text.strip_prefix("\\x") {
-        let digits: String = digits
-            .chars()
-            .filter(|c| !c.is_ascii_whitespace())
-            .collect();
-        if let Some(wrong) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
-            return Err(invalid(format!("invalid hexadecimal digit: \"{wrong}\"")));
-        }
-        if digits.len() % 2 == 1 {
-            return Err(invalid(
-                "invalid hexadecimal data: odd number of digits".to_owned(),
-            ));
-        }
-        return Ok(digits);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let (byte, tail) = match (byte, tail) {
-            (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), tail)
+/// Digits before and behind the point that a constant may have to be a numeric here.
+const NUMERIC_DIGITS: i64 = 76;
+
+/// A constant that the engine does not read, as a cast of its text: an interval in a form of PostgreSQL's, and a
+/// number with so large an exponent that it can only be meant as a float.
+fn unreadable_constant(expr: &Expr) -> Option<Expr> {
+    let (text, data_type) = match expr {
+        Expr::Interval(interval)
+            if interval.leading_field.is_none() && interval.last_field.is_none() =>
+        {
+            let Expr::Value(value) = interval.value.as_ref() else {
+                return None;
+            };
+            let text = text_of(&value.value)?;
+            let ours = parse_literal(&text, &INTERVAL, false)?.ok();
+            let engine = parse_interval_month_day_nano(&text)
+                .ok()
+                .map(|value| ScalarValue::IntervalMonthDayNano(Some(value)));
+            // What both read alike stays a literal, which functions of FROM insist on.
+            if ours == engine {
+                return None;
             }
-            (b'\\', _) => {
-                let message = "invalid input syntax for type bytea";
-                return Err(Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message));
+            let (fields, precision) = (None, None);
+            (text, DataType::Interval { fields, precision })
+        }
+        Expr::Value(ValueWithSpan {
+            value: Value::Number(number, _),
+            ..
+        }) => {
+            let (mantissa, exponent) = number.split_once(['e', 'E'])?;
+            let exponent: i64 = exponent.parse().ok()?;
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+            let before = whole.trim_start_matches('0').len() as i64 + exponent;
+            let behind = fraction.len() as i64 - exponent;
+            if before <= NUMERIC_DIGITS && behind <= NUMERIC_DIGITS {
+                return None;
             }
-            plain => plain,
-        };
-        bytes.push(byte);
-        rest = tail;
-    }
-    Ok(bytes.iter().map(|byte| format!("{byte:02X}")).collect())
+            let precision = ExactNumberInfo::None;
+            (number.clone(), DataType::Double(precision))
+        }
+        _ => return None,
+    };
+    Some(Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Value(
+            Value::SingleQuotedString(text).with_empty_span(),
+        )),
+        data_type,
+        array: false,
+        format: None,
+    })
 }
+
+const INTERVAL: ArrowType = ArrowType::Interval(IntervalUnit::MonthDayNano);
 
 /// What a table is known by in one FROM: an alias, or else its whole name.
 struct Claim {
@@ -434,12 +449,14 @@ mod tests {
     }
 
     #[test]
-    fn bytea_literals_are_bytes() {
-        check(r"SELECT '\xDEad'::bytea", "SELECT X'DEad'::BYTEA");
-        check(r"SELECT 'a\\\001'::bytea", "SELECT X'615C01'::BYTEA");
+    fn constants_that_the_engine_cannot_read_are_casts() {
         check(
-            r"SELECT '\xz'::bytea",
-            "22023 invalid hexadecimal digit: \"z\"",
+            "SELECT INTERVAL '1 day 02:00', INTERVAL '1 day'",
+            "SELECT CAST('1 day 02:00' AS INTERVAL), INTERVAL '1 day'",
+        );
+        check(
+            "SELECT 1e300, 1.5e20",
+            "SELECT CAST('1e300' AS DOUBLE), 1.5e20",
         );
     }
 

@@ -4,13 +4,48 @@ use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Case, Expr};
+use datafusion::logical_expr::{Case, Expr, Operator};
 
+use super::comparisons::comparison;
 use super::literals;
 use super::types::{as_decimal, cast_to, decimal, digits_of, is_decimal, is_text, type_of};
 
-/// Branches of several numeric types get the widest; untyped literals take the others' type.
-pub(super) fn case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Branches of several numeric types get the widest; untyped literals take the others' type. `CASE x WHEN 1` is
+/// spelled out where the comparison is not the engine's.
+pub(super) fn case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (case, searched) = searched(case, schema)?;
+    let results = of_one_type(case, schema)?;
+    Ok(Transformed::new_transformed(
+        results.data,
+        searched || results.transformed,
+    ))
+}
+
+/// The case as one of conditions, where some comparison with its subject needs one; true where it did.
+fn searched(mut case: Case, schema: &DFSchema) -> Result<(Case, bool)> {
+    let Some(subject) = case
+        .expr
+        .as_deref()
+        .filter(|subject| !subject.is_volatile())
+    else {
+        return Ok((case, false));
+    };
+    let tests = case
+        .when_then_expr
+        .iter()
+        .map(|(when, _)| comparison(subject.clone(), Operator::Eq, when.as_ref().clone(), schema))
+        .collect::<Result<Vec<_>>>()?;
+    if !tests.iter().any(|test| test.transformed) {
+        return Ok((case, false));
+    }
+    for ((when, _), test) in case.when_then_expr.iter_mut().zip(tests) {
+        **when = test.data;
+    }
+    case.expr = None;
+    Ok((case, true))
+}
+
+fn of_one_type(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let types: Vec<Option<DataType>> = results(&case).map(|expr| type_of(expr, schema)).collect();
     let texts: Vec<bool> = results(&case)
         .map(|expr| literals::text(expr).is_some())

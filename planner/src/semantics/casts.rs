@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
@@ -34,6 +34,13 @@ pub(super) fn cast(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if is_decimal(&to) {
         return to_numeric(*expr, &from, &exact);
     }
+    if let (DataType::Timestamp(_, Some(zone)), Some(text)) = (&to, literals::text(&expr)) {
+        let instant = literals::instant(text, zone)?;
+        return Ok(Transformed::yes(match is_literal(&instant) {
+            true => instant,
+            false => plain(Box::new(instant)),
+        }));
+    }
     if let Some(text) = literals::text(&expr)
         && let Some(value) = parse_literal(text, &to, false)
     {
@@ -54,6 +61,20 @@ pub(super) fn cast(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         (DataType::Date32, DataType::Timestamp(_, None)) if !is_literal(&expr) => "cast_date",
         (DataType::Timestamp(_, None), f) if is_text(f) => "cast_timestamp",
         (DataType::Time64(_), f) if is_text(f) => "cast_time",
+        (DataType::Interval(_), f) if is_text(f) => "cast_interval",
+        (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, f) if is_text(f) => {
+            return Ok(Transformed::yes(plain(Box::new(call(
+                "cast_bytea",
+                vec![*expr],
+            )?))));
+        }
+        // By the clocks of the session's zone.
+        (DataType::Timestamp(_, Some(_)), f)
+            if is_text(f) || matches!(f, DataType::Date32 | DataType::Timestamp(_, None)) =>
+        {
+            let instant = call("cast_timestamptz", vec![*expr])?;
+            return Ok(Transformed::yes(plain(Box::new(instant))));
+        }
         _ => {
             let moved = &to != field.data_type();
             return Ok(Transformed::new_transformed(plain(expr), moved));
@@ -134,6 +155,7 @@ fn rebuilt(expr: Expr, to: &FieldRef) -> Expr {
 fn to_text(expr: Expr, from: &FieldRef, to: &FieldRef) -> Transformed<Expr> {
     let printed = match from.data_type() {
         DataType::Float32 | DataType::Float64 | DataType::Timestamp(_, None) => true,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
         data_type => is_decimal(data_type),
     };
     let mut moved = false;
@@ -154,6 +176,11 @@ fn to_text(expr: Expr, from: &FieldRef, to: &FieldRef) -> Transformed<Expr> {
         };
         expr = left(text, lit(length));
         moved = true;
+    }
+    // The engine hands the tag of a value on where the cast names nothing but an Arrow type.
+    if pg_type(from).is_some() && pg_type(to).is_none() {
+        let text = Arc::new(Field::new("text", to.data_type().clone(), true));
+        return Transformed::yes(rebuilt(expr, &text));
     }
     Transformed::new_transformed(rebuilt(expr, to), moved)
 }

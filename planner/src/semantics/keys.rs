@@ -9,10 +9,10 @@ use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{Expr, Join, LogicalPlanBuilder, Subquery};
 use datafusion::prelude::Column;
 
-use super::operators::common_decimal;
-use super::types::{as_decimal, cast_to, type_of};
+use super::comparisons::{Common, common, key};
+use super::types::type_of;
 
-/// The join with decimals of different widths made equally wide.
+/// The join with one type on both sides of each key.
 pub(super) fn of_one_type(mut join: Join) -> Result<Join> {
     for (left, right) in &mut join.on {
         let types = (
@@ -20,47 +20,47 @@ pub(super) fn of_one_type(mut join: Join) -> Result<Join> {
             type_of(right, join.right.schema()),
         );
         let (Some(l), Some(r)) = types else { continue };
-        if let Some(target) = common_decimal(&l, &r) {
-            for (key, data_type) in [(left, l), (right, r)] {
-                if data_type != target {
-                    let decimal = as_decimal(std::mem::take(key), &data_type).0;
-                    *key = cast_to(decimal, target.clone());
-                }
-            }
-        }
+        let (Common::Made(l, r) | Common::AsTheyAre(l, r)) =
+            common(std::mem::take(left), &l, std::mem::take(right), &r)?;
+        (*left, *right) = (l, r);
     }
     Ok(join)
 }
 
-/// `x IN (subquery)`, likewise.
+/// `x IN (subquery)`, likewise; it becomes a join only later.
 pub(super) fn in_subquery(test: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let found = test.subquery.subquery.schema();
-    let value = type_of(&test.expr, schema);
-    let target = value
-        .as_ref()
-        .filter(|_| found.fields().len() == 1)
-        .and_then(|value| common_decimal(value, found.field(0).data_type()));
-    let (Some(value), Some(target)) = (value, target) else {
+    let found = Arc::clone(test.subquery.subquery.schema());
+    let value = type_of(&test.expr, schema).filter(|_| found.fields().len() == 1);
+    let Some(value) = value else {
         return Ok(Transformed::no(Expr::InSubquery(test)));
     };
-    let InSubquery {
-        expr,
-        subquery,
-        negated,
-    } = test;
-    let (qualifier, field) = subquery.subquery.schema().qualified_field(0);
+    let (qualifier, field) = found.qualified_field(0);
     let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-    let column = cast_to(as_decimal(column, field.data_type()).0, target.clone())
+    let (expr, column, made) = match common(
+        test.expr.as_ref().clone(),
+        &value,
+        column,
+        field.data_type(),
+    )? {
+        Common::Made(expr, column) => (expr, column, true),
+        Common::AsTheyAre(expr, column) => (expr, column, false),
+    };
+    let (expr, column) = (key(expr, schema)?, key(column, &found)?);
+    if !made && !expr.transformed && !column.transformed {
+        return Ok(Transformed::no(Expr::InSubquery(test)));
+    }
+    let column = column
+        .data
         .alias_qualified(qualifier.cloned(), field.name());
-    let plan = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone())
+    let plan = LogicalPlanBuilder::from(test.subquery.subquery.as_ref().clone())
         .project(vec![column])?
         .build()?;
     Ok(Transformed::yes(Expr::InSubquery(InSubquery {
-        expr: Box::new(cast_to(as_decimal(*expr, &value).0, target)),
+        expr: Box::new(expr.data),
         subquery: Subquery {
             subquery: Arc::new(plan),
-            ..subquery
+            ..test.subquery
         },
-        negated,
+        negated: test.negated,
     })))
 }

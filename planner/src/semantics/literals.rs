@@ -1,15 +1,17 @@
 //! Types of literals: integers are as narrow as PostgreSQL makes them, and quoted text takes the type of
 //! what it meets.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
-use sluice_catalogs::functions::arithmetic::parse_literal;
+use datafusion::logical_expr::{Expr, lit};
+use sluice_catalogs::functions::arithmetic::{instant_with_zone, parse_literal};
 
-use super::types::is_decimal;
+use super::types::{call, is_decimal};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -59,6 +61,9 @@ pub(super) fn text(expr: &Expr) -> Option<&str> {
 /// The literal as a value of `other`'s type, where it is an untyped one that has to be.
 pub(super) fn typed_as(expr: Expr, other: &DataType) -> Result<Transformed<Expr>> {
     if let Some(text) = text(&expr) {
+        if let DataType::Timestamp(_, Some(zone)) = other {
+            return instant(text, zone).map(Transformed::yes);
+        }
         let target = if is_decimal(other) {
             free_decimal(text)
         } else {
@@ -82,6 +87,19 @@ pub(super) fn typed_as(expr: Expr, other: &DataType) -> Result<Transformed<Expr>
     Ok(Transformed::no(expr))
 }
 
+/// A text as a `timestamptz`. Without a zone of its own it is of the session's, and not of the zone that values
+/// are kept in.
+pub(super) fn instant(text: &str, kept_in: &Arc<str>) -> Result<Expr> {
+    match instant_with_zone(text)? {
+        Some(instant) => {
+            let zone = Some(Arc::clone(kept_in));
+            let value = ScalarValue::TimestampMicrosecond(Some(instant), zone);
+            Ok(Expr::Literal(value, None))
+        }
+        None => call("cast_timestamptz", vec![lit(text)]),
+    }
+}
+
 /// A decimal type that holds a literal's digits unrounded.
 fn free_decimal(text: &str) -> DataType {
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
@@ -93,9 +111,13 @@ fn free_decimal(text: &str) -> DataType {
     DataType::Decimal256(76, digits as i8)
 }
 
-/// A numeric literal as a float.
+/// A numeric literal as a float, by its digits: a quotient of two floats would be rounded twice.
 pub(super) fn as_float(expr: Expr) -> Result<Expr> {
     Ok(match expr {
+        Expr::Literal(value, _) if is_decimal(&value.data_type()) => {
+            let digits = value.cast_to(&DataType::Utf8)?;
+            Expr::Literal(digits.cast_to(&DataType::Float64)?, None)
+        }
         Expr::Literal(value, _) => Expr::Literal(value.cast_to(&DataType::Float64)?, None),
         other => super::types::cast_to(other, DataType::Float64),
     })

@@ -2,27 +2,32 @@
 //!
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
-//! what PostgreSQL means ([`operators`], [`casts`], [`branches`], [`functions`]); [`aggregates`] acts while the plan is
-//! being made, since an average becomes two aggregates; [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the functions,
+//! what PostgreSQL means ([`operators`], [`comparisons`], [`casts`], [`branches`], [`functions`], [`text`],
+//! [`groups`]); [`aggregates`] acts while the plan is being made, since an average becomes two aggregates;
+//! [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the
+//! functions,
 //! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
 
 mod aggregates;
 mod assignment;
 mod branches;
 mod casts;
+mod comparisons;
 mod functions;
+mod groups;
 mod keys;
 mod literals;
 mod operators;
 mod outer_references;
 #[cfg(test)]
 mod tests;
+mod text;
 mod types;
 
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
@@ -30,14 +35,15 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Values, WindowFunctionDefinition,
+    Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Values,
+    WindowFunctionDefinition,
 };
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::prelude::Column;
 
 pub(crate) use aggregates::PgExprPlanner;
 pub(crate) use assignment::{assign, bound_type};
-pub(crate) use operators::compared;
+pub(crate) use comparisons::compared;
 
 /// Gives a bound plan PostgreSQL's meaning.
 pub(crate) fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -130,15 +136,17 @@ impl Pass {
         };
         let mut at = 0;
         let mapped = node.map_expressions(|expr| {
-            let is_key = compares || at < groups;
+            let is_group = at < groups;
             at += 1;
             if matches!(expr, Expr::GroupingSet(_)) {
                 return Ok(Transformed::no(expr));
             }
             let name = names.save(&expr);
             let mut expr = expr.transform_up(|e| self.expr(e, &schema))?;
-            if is_key {
-                expr = expr.transform_data(|e| operators::key(e, &schema))?;
+            if compares {
+                expr = expr.transform_data(|e| comparisons::key(e, &schema))?;
+            } else if is_group {
+                expr = expr.transform_data(|e| Ok(comparisons::group_key(e, &schema)))?;
             }
             Ok(expr.update_data(|e| name.restore(e)))
         })?;
@@ -147,6 +155,9 @@ impl Pass {
         }
         let transformed = mapped.transformed;
         let recomputed = self.recomputed(mapped.data)?;
+        if let LogicalPlan::Aggregate(aggregate) = recomputed.data {
+            return groups::shown(aggregate).map(Transformed::yes);
+        }
         Ok(Transformed::new_transformed(
             recomputed.data,
             transformed || recomputed.transformed,
@@ -158,22 +169,28 @@ impl Pass {
             Expr::Literal(value, metadata) => Ok(literals::narrowed(value, metadata, self.narrow)),
             Expr::Negative(inner) => operators::negative(*inner, schema),
             Expr::BinaryExpr(binary) => operators::binary(binary, schema),
-            Expr::Between(between) => operators::between(between, schema),
-            Expr::InList(list) => operators::in_list(list, schema),
+            Expr::Between(between) => comparisons::between(between, schema),
+            Expr::InList(list) => comparisons::in_list(list, schema),
+            Expr::Like(like) => text::like(like, schema),
             Expr::Cast(cast) => casts::cast(cast, schema),
             Expr::Case(case) => branches::case(case, schema),
             Expr::InSubquery(test) => keys::in_subquery(test, schema),
+            Expr::AggregateFunction(call) if groups::compares_intervals(&call, schema) => {
+                groups::of_intervals(call).map(Transformed::yes)
+            }
             Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
                 // The engine knows `count(*)` by its bigint literal.
                 let mut moved = func.name() == "count" && literals::widen(&mut params.args);
                 if params.distinct {
                     moved |= as_keys(&mut params.args, schema)?;
                 }
+                moved |= as_keys(params.order_by.iter_mut().map(|by| &mut by.expr), schema)?;
                 let expr = Expr::AggregateFunction(AggregateFunction { func, params });
                 Ok(Transformed::new_transformed(expr, moved))
             }
             Expr::WindowFunction(mut window) => {
                 let WindowFunction { fun, params } = window.as_mut();
+                groups::refuse_windows_of_intervals(fun, &params.args, schema)?;
                 // Offsets and counts of window functions are read as bigint.
                 let mut moved = match fun {
                     WindowFunctionDefinition::WindowUDF(_) => literals::widen(&mut params.args),
@@ -195,12 +212,19 @@ impl Pass {
 
     fn distinct(&self, input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
         let schema = Arc::clone(input.schema());
+        let is_interval = |field: &FieldRef| matches!(field.data_type(), DataType::Interval(_));
+        if schema.fields().iter().any(is_interval) {
+            // The same as grouping by every column, which knows how to show intervals.
+            let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+            let grouped = Aggregate::try_new(input, columns, Vec::new())?;
+            return self.expressions(LogicalPlan::Aggregate(grouped));
+        }
         let mut moved = false;
         let columns = schema
             .iter()
             .map(|(qualifier, field)| {
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-                let key = operators::key(column, &schema)?;
+                let key = comparisons::key(column, &schema)?;
                 moved |= key.transformed;
                 Ok(match key.transformed {
                     true => key.data.alias_qualified(qualifier.cloned(), field.name()),
@@ -331,7 +355,7 @@ impl Pass {
 fn as_keys<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
     let mut moved = false;
     for expr in exprs {
-        let key = operators::key(std::mem::take(expr), schema)?;
+        let key = comparisons::key(std::mem::take(expr), schema)?;
         moved |= key.transformed;
         *expr = key.data;
     }

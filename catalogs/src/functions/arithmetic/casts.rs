@@ -7,14 +7,15 @@
 //! | integers | narrower integers | 22003 out of range |
 //! | any number | numeric(p,s) | half away from zero, 22003 where digits do not fit |
 //! | timestamp | date | the day it lies in, infinity kept |
-//! | text | numbers, boolean, date, timestamp, time | PostgreSQL's input syntax, 22P02 and its kin |
+//! | date | timestamp | its midnight, infinity kept |
+//! | text | numbers, boolean, bytea, date, timestamp, time, interval | PostgreSQL's input syntax, 22P02 and its kin |
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int16Array, Int32Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Float64Type, Int64Type, TimeUnit,
+    DataType, Date32Type, Field, FieldRef, Float64Type, Int64Type, IntervalUnit, TimeUnit,
     TimestampMicrosecondType, i256,
 };
 use datafusion::common::ScalarValue;
@@ -27,8 +28,8 @@ use sluice_spi::Error;
 use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, PG_TYPE};
 
 use super::decimal::{Decimals, as_decimal_type, build, magnitude, power_of_ten, rescale};
-use super::input;
 use super::integers::out_of_range;
+use super::{input, moments};
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
     [
@@ -38,10 +39,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         ("cast_float4", Target::Plain(DataType::Float32)),
         ("cast_float8", Target::Plain(DataType::Float64)),
         ("cast_bool", Target::Plain(DataType::Boolean)),
+        ("cast_bytea", Target::Plain(DataType::Binary)),
         ("cast_date", Target::Plain(DataType::Date32)),
         (
             "cast_timestamp",
             Target::Plain(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ),
+        (
+            "cast_interval",
+            Target::Plain(DataType::Interval(IntervalUnit::MonthDayNano)),
         ),
         (
             "cast_time",
@@ -195,6 +201,12 @@ fn convert(from: &ArrayRef, to: &DataType, free_scale: bool) -> Result<ArrayRef>
             .as_primitive::<TimestampMicrosecondType>()
             .unary::<_, Date32Type>(day_of);
         return Ok(Arc::new(days));
+    }
+    if let (DataType::Date32, DataType::Timestamp(_, None)) = (from.data_type(), to) {
+        let moments = from
+            .as_primitive::<Date32Type>()
+            .try_unary::<_, TimestampMicrosecondType, Error>(moments::midnight)?;
+        return Ok(Arc::new(moments));
     }
     Ok(cast(from, to)?)
 }

@@ -1,13 +1,11 @@
 //! Text as values, by the rules and with the errors of PostgreSQL's input functions.
 
-use arrow::datatypes::{DataType, TimeUnit, i256};
-use chrono::{NaiveDate, NaiveTime, Timelike};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit, i256};
 use datafusion::common::ScalarValue;
 use sluice_spi::{Error, Result, SqlState};
 
 use super::decimal::{magnitude, power_of_ten, rescale};
-
-const DAY_MICROS: i64 = 86_400_000_000;
+use super::{intervals, moments};
 
 /// The value of an untyped literal as `data_type`, or `None` where the engine's own rules serve.
 pub fn parse_literal(
@@ -28,6 +26,10 @@ pub fn parse_literal(
             | DataType::Date32
             | DataType::Timestamp(TimeUnit::Microsecond, None)
             | DataType::Time64(TimeUnit::Microsecond)
+            | DataType::Interval(IntervalUnit::MonthDayNano)
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
     );
     known.then(|| parse(text, data_type, free_scale))
 }
@@ -54,19 +56,19 @@ pub(super) fn parse(text: &str, data_type: &DataType, free_scale: bool) -> Resul
         DataType::Decimal256(p, s) => {
             ScalarValue::Decimal256(Some(numeric(text, *p, *s, free_scale)?), *p, *s)
         }
-        DataType::Date32 => ScalarValue::Date32(Some(days(moment(text, "date")?.0))),
+        DataType::Date32 => ScalarValue::Date32(Some(moments::date(text)?)),
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
-            let (date, micros) = moment(text, "timestamp")?;
-            let micros = i64::from(days(date))
-                .checked_mul(DAY_MICROS)
-                .and_then(|d| d.checked_add(micros))
-                .ok_or_else(|| field_out_of_range(text))?;
-            ScalarValue::TimestampMicrosecond(Some(micros), None)
+            ScalarValue::TimestampMicrosecond(Some(moments::timestamp(text)?), None)
         }
         DataType::Time64(TimeUnit::Microsecond) => {
-            let micros = time(text.trim(), text, "time")?;
-            ScalarValue::Time64Microsecond(Some(micros))
+            ScalarValue::Time64Microsecond(Some(moments::time(text)?))
         }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            ScalarValue::IntervalMonthDayNano(Some(intervals::parse(text)?))
+        }
+        DataType::Binary => ScalarValue::Binary(Some(bytea(text)?)),
+        DataType::LargeBinary => ScalarValue::LargeBinary(Some(bytea(text)?)),
+        DataType::BinaryView => ScalarValue::BinaryView(Some(bytea(text)?)),
         other => return Err(Error::internal(format!("no input function for {other}"))),
     })
 }
@@ -75,20 +77,6 @@ fn invalid(text: &str, type_name: &str) -> Error {
     Error::new(
         SqlState::INVALID_TEXT_REPRESENTATION,
         format!("invalid input syntax for type {type_name}: \"{text}\""),
-    )
-}
-
-fn invalid_moment(text: &str, type_name: &str) -> Error {
-    Error::new(
-        SqlState::INVALID_DATETIME_FORMAT,
-        format!("invalid input syntax for type {type_name}: \"{text}\""),
-    )
-}
-
-fn field_out_of_range(text: &str) -> Error {
-    Error::new(
-        SqlState::DATETIME_OVERFLOW,
-        format!("date/time field value out of range: \"{text}\""),
     )
 }
 
@@ -224,100 +212,44 @@ pub(super) fn numeric(text: &str, precision: u8, scale: i8, free_scale: bool) ->
     })
 }
 
-fn days(date: NaiveDate) -> i32 {
-    date.signed_duration_since(NaiveDate::default()).num_days() as i32
-}
-
-/// Date and microseconds of the day of a date or timestamp in ISO order; a zone is read and ignored, as
-/// PostgreSQL does where the type has none.
-fn moment(text: &str, type_name: &str) -> Result<(NaiveDate, i64)> {
-    let trimmed = text.trim();
-    let bad = || invalid_moment(text, type_name);
-    if trimmed.eq_ignore_ascii_case("epoch") {
-        return Ok((NaiveDate::default(), 0));
-    }
-    if matches!(trimmed.to_lowercase().as_str(), "infinity" | "-infinity") {
-        return Err(Error::unsupported(format!(
-            "{type_name} {trimmed} is not supported"
-        )));
-    }
-    let (date, rest) = match trimmed.find([' ', 'T', 't']) {
-        Some(at) => (&trimmed[..at], trimmed[at + 1..].trim()),
-        None => (trimmed, ""),
-    };
-    let parts: Vec<&str> = date.split(['-', '/']).collect();
-    let number = |part: &str| match part.bytes().all(|b| b.is_ascii_digit()) {
-        true => part.parse::<u32>().map_err(|_| bad()),
-        false => Err(bad()),
-    };
-    let (year, month, day) = match parts.as_slice() {
-        [year, month, day] if year.len() >= 3 && month.len() <= 2 && day.len() <= 2 => {
-            (number(year)?, number(month)?, number(day)?)
+/// `bytea_in`: the `\x` form, or the older one, where a backslash stands before another or before three octal
+/// digits.
+fn bytea(text: &str) -> Result<Vec<u8>> {
+    let invalid_digits = |message: String| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    if let Some(digits) = text.strip_prefix("\\x") {
+        let digits: Vec<char> = digits
+            .chars()
+            .filter(|c| !c.is_ascii_whitespace())
+            .collect();
+        if let Some(wrong) = digits.iter().find(|c| !c.is_ascii_hexdigit()) {
+            let message = format!("invalid hexadecimal digit: \"{wrong}\"");
+            return Err(invalid_digits(message));
         }
-        [compact] if compact.len() == 8 && compact.is_ascii() => (
-            number(&compact[..4])?,
-            number(&compact[4..6])?,
-            number(&compact[6..])?,
-        ),
-        _ => return Err(bad()),
-    };
-    let date = i32::try_from(year)
-        .ok()
-        .filter(|year| *year > 0)
-        .and_then(|year| NaiveDate::from_ymd_opt(year, month, day))
-        .ok_or_else(|| field_out_of_range(text))?;
-    let micros = if rest.is_empty() {
-        0
-    } else {
-        time(rest, text, type_name)?
-    };
-    if micros == DAY_MICROS {
-        let next = date.succ_opt().ok_or_else(|| field_out_of_range(text))?;
-        return Ok((next, 0));
-    }
-    Ok((date, micros))
-}
-
-/// Microseconds of `hh:mm[:ss[.fraction]]`, with a zone that is not used.
-fn time(rest: &str, text: &str, type_name: &str) -> Result<i64> {
-    let bad = || invalid_moment(text, type_name);
-    let clock = rest
-        .find(['+', 'Z', 'z', '-', ' '])
-        .map_or(rest, |at| &rest[..at]);
-    let zone = &rest[clock.len()..];
-    if !zone
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-:Zz UTC".contains(&b))
-    {
-        return Err(bad());
-    }
-    let parts: Vec<&str> = clock.split(':').collect();
-    let (hour, minute, second) = match parts.as_slice() {
-        [hour, minute] => (*hour, *minute, "0"),
-        [hour, minute, second] => (*hour, *minute, *second),
-        _ => return Err(bad()),
-    };
-    let (second, fraction) = second.split_once('.').unwrap_or((second, ""));
-    let number = |part: &str| match !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) {
-        true => part.parse::<u32>().map_err(|_| bad()),
-        false => Err(bad()),
-    };
-    let (hour, minute, second) = (number(hour)?, number(minute)?, number(second)?);
-    let micros = match fraction {
-        "" => 0,
-        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            let value: f64 = format!("0.{digits}").parse().map_err(|_| bad())?;
-            (value * 1e6).round_ties_even() as i64
+        if digits.len() % 2 == 1 {
+            let message = "invalid hexadecimal data: odd number of digits";
+            return Err(invalid_digits(message.to_owned()));
         }
-        _ => return Err(bad()),
-    };
-    let end_of_day = hour == 24 && minute == 0 && second == 0 && micros == 0;
-    if !end_of_day && (hour > 23 || minute > 59 || second > 60) {
-        return Err(field_out_of_range(text));
+        let nibble = |digit: char| digit.to_digit(16).unwrap_or_default() as u8;
+        return Ok(digits
+            .chunks_exact(2)
+            .map(|pair| nibble(pair[0]) << 4 | nibble(pair[1]))
+            .collect());
     }
-    let midnight = NaiveTime::MIN.num_seconds_from_midnight();
-    let seconds = i64::from(midnight + hour * 3600 + minute * 60 + second);
-    Ok(seconds * 1_000_000 + micros)
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (byte, tail) = match (byte, tail) {
+            (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), tail)
+            }
+            (b'\\', _) => return Err(invalid(text, "bytea")),
+            plain => plain,
+        };
+        bytes.push(byte);
+        rest = tail;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -366,28 +298,21 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_read_in_iso_order() {
-        let at = |text: &str| {
-            parse(
-                text,
-                &DataType::Timestamp(TimeUnit::Microsecond, None),
-                false,
-            )
-            .map(|v| v.to_string())
-        };
-        assert_eq!(at("1970-01-02 00:00:01.5").unwrap(), "86401500000");
+    fn byteas_are_bytes() {
+        assert_eq!(bytea(r"\xDE ad").unwrap(), [0xde, 0xad]);
+        assert_eq!(bytea(r"a\\\001").unwrap(), b"a\\\x01");
+        assert_eq!(bytea(r"\x5c").unwrap(), b"\\");
         assert_eq!(
-            at("19700102T000001+02").unwrap_err().code,
-            SqlState::INVALID_DATETIME_FORMAT
+            bytea(r"\xz").unwrap_err().message,
+            "invalid hexadecimal digit: \"z\""
         );
         assert_eq!(
-            at("1970-13-01").unwrap_err().code,
-            SqlState::DATETIME_OVERFLOW
+            bytea(r"\x0").unwrap_err().code,
+            SqlState::INVALID_PARAMETER_VALUE
         );
         assert_eq!(
-            at("hello").unwrap_err().code,
-            SqlState::INVALID_DATETIME_FORMAT
+            bytea(r"\9").unwrap_err().code,
+            SqlState::INVALID_TEXT_REPRESENTATION
         );
-        assert_eq!(at("1970-01-01 24:00").unwrap(), "86400000000");
     }
 }

@@ -1,8 +1,8 @@
 //! PostgreSQL's arithmetic and casts, where the engine's own differ.
 //!
 //! Checked integers (`integers`), exact numeric division and averages (`division`), wide sums
-//! (`sum`), casts in PostgreSQL's rounding and words (`casts`, `input`, `output`), and dates
-//! (`datetime`). The planner's semantics pass puts these functions where SQL's operators and casts
+//! (`sum`), casts in PostgreSQL's rounding and words (`casts`, `zoned`, `input`, `output`), and dates
+//! (`datetime`, `moments`, `intervals`). The planner's semantics pass puts these functions where SQL's operators and casts
 //! were; they run over whole columns, on coordinator and workers alike. Never asks a session anything.
 
 mod casts;
@@ -12,9 +12,12 @@ mod division;
 mod floats;
 mod input;
 mod integers;
+mod intervals;
+mod moments;
 mod output;
 mod sum;
 mod to_char;
+mod zoned;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -23,6 +26,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use sluice_spi::{Error, Result};
 
 pub use input::parse_literal;
+pub use moments::instant_with_zone;
 
 static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     functions()
@@ -47,8 +51,9 @@ pub fn sum() -> Arc<AggregateUDF> {
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let mut functions = integers::functions();
     functions.extend(division::functions());
-    functions.push(floats::float_div());
-    functions.push(floats::float_round());
+    functions.extend(floats::functions());
+    functions.push(intervals::interval_length());
+    functions.push(zoned::cast_timestamptz());
     // The engine's own, by PostgreSQL's name.
     let sign = datafusion::functions::math::signum();
     functions.push(sign.as_ref().clone().with_aliases(["sign"]));

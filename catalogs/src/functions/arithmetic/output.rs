@@ -1,6 +1,6 @@
 //! `text_of` and `text_of_numeric`: a value as PostgreSQL's output functions print it, where Arrow prints it differently.
 //!
-//! Floats (`1`, not `1.0`; `1e+20`), timestamps (a space, not a `T`), and numerics without typmod (no
+//! Floats (`1`, not `1.0`; `1e+20`), timestamps (a space, not a `T`), bytea (`\x00ff`), and numerics without typmod (no
 //! zeros at the end that are only there because a column has one scale).
 
 use std::fmt::Write;
@@ -105,6 +105,14 @@ fn print(array: &ArrayRef, free_scale: bool) -> Result<ArrayRef> {
                 .collect(),
             None => return Ok(cast(array, &DataType::Utf8)?),
         },
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = cast(array, &DataType::Binary)?;
+            bytes
+                .as_binary::<i32>()
+                .iter()
+                .map(|value| value.map(bytea_text))
+                .collect()
+        }
         _ => return Ok(cast(array, &DataType::Utf8)?),
     };
     Ok(Arc::new(texts))
@@ -151,7 +159,23 @@ fn float_text(value: f64, scientific: &str, wide: i32) -> String {
     text
 }
 
+/// `bytea_out` in its `\x` form.
+fn bytea_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + bytes.len() * 2);
+    text.push_str("\\x");
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 fn timestamp_text(micros: i64) -> String {
+    match micros {
+        i64::MAX => return "infinity".to_owned(),
+        i64::MIN => return "-infinity".to_owned(),
+        _ => {}
+    }
     let Some(moment) = DateTime::from_timestamp_micros(micros) else {
         return micros.to_string();
     };

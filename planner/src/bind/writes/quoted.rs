@@ -6,9 +6,9 @@
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::sql::sqlparser::ast::{Expr, Parens, UnaryOperator, Value};
+use datafusion::scalar::ScalarValue;
+use sluice_catalogs::functions::arithmetic::parse_literal;
 use sluice_spi::Result;
-
-use crate::bind::spelling::bytea;
 
 /// The text of a quoted constant.
 pub(super) fn text(expr: &Expr) -> Option<&str> {
@@ -30,7 +30,11 @@ pub(super) fn make_bytes(expr: &mut Expr, column: &FieldRef) -> Result<()> {
         column.data_type(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView
     );
-    if is_bytea && let Some(digits) = text(expr).map(bytea).transpose()? {
+    if is_bytea
+        && let Some(bytes) = text(expr).and_then(|text| parse_literal(text, &DataType::Binary, false))
+        && let ScalarValue::Binary(Some(bytes)) = bytes?
+    {
+        let digits = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
         *expr = Expr::value(Value::HexStringLiteral(digits));
     }
     Ok(())
