@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
 use super::casts::printer;
-use super::comparisons::comparison;
+use super::comparisons::{self, Common, comparison};
 use super::literals::{self, as_float, typed_as};
 use super::text;
 use super::types::{
