@@ -3,6 +3,7 @@
 
 mod clients;
 mod connections;
+mod faults;
 mod lifecycle;
 mod snapshots;
 mod sources;
