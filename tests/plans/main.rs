@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDENS=1 cargo test --release -p sluice-tests --test plans` writes them anew.
 
+mod guide;
+
 use std::fmt::Write;
 use std::sync::OnceLock;
 
