@@ -110,7 +110,7 @@ impl NativeStatements for TableWriter {
         let done = session
             .execute_raw(text, std::iter::empty::<&str>())
             .await
-            .map_err(|error| native_error(catalog, &error));
+            .map_err(|error| native_error(catalog, text, &error));
         session.idle();
         done.map(|_| ())
     }

@@ -38,7 +38,7 @@ impl WriteTransaction {
                         source: source.clone(),
                     });
                 }
-                Err(error) if attempts > 0 && is_connection_lost(&error) => source.forget_idle(),
+                Err(error) if attempts > 0 && is_connection_lost(&error) => source.lost(&session),
                 Err(error) => return Err(statement_error(source.catalog(), &error)),
             }
         }
