@@ -81,7 +81,7 @@ impl Planner {
         let is_query = matches!(bound.kind, StatementKind::Query(_)) && !bound.local_only;
         if is_query && query.wants_generic() {
             let limit = session.workers;
-            let generic = GenericPlan::new(&state, &workers, limit, query, &planned).await;
+            let generic = GenericPlan::new(&state, workers.len(), limit, query, &planned).await;
             // Without one, each run is planned: no error of this run.
             query.keep_generic(generic.ok().flatten());
         }
@@ -99,8 +99,8 @@ impl Planner {
         let Some(generic) = query.generic() else {
             return Ok(None);
         };
-        let workers = self.workers(generic.worker_limit);
-        generic.run(query_id, &workers, parameters).await
+        let workers = self.workers(generic.worker_limit).len();
+        generic.run(query_id, workers, parameters).await
     }
 
     fn workers(&self, limit: Option<usize>) -> Vec<Url> {

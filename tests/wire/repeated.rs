@@ -416,6 +416,10 @@ fn a_changed_table_is_noticed() {
     let mut session = ours();
     let sql = "SELECT v FROM changing WHERE id = $1";
     prepare(&mut session, sql, &[INT8]);
+    // From the second time on, sessions share it.
+    for _ in 0..2 {
+        prepare(&mut ours(), sql, &[INT8]);
+    }
     let mut simple = ours();
     let text = "SELECT * FROM changing WHERE id = 1";
     for _ in 0..RUNS {
@@ -472,6 +476,34 @@ fn tables_made_here_are_seen_at_once() {
         session.query("DROP TABLE public.made").expect("DROP TABLE");
         let error = session.query(text).expect_err("it is gone");
         assert_eq!(error.code(), "42P01");
+    }
+}
+
+#[test]
+fn a_table_that_comes_first_in_the_search_path_is_seen_at_once() {
+    let mut source = theirs();
+    source
+        .query("CREATE TABLE shaded AS SELECT 1 AS a")
+        .expect("CREATE TABLE");
+    let mut session = servers().gateway.connect("sluice");
+    session
+        .query("SET search_path = \"memory.public\", \"shop.public\"")
+        .expect("SET");
+    for change in [
+        "SELECT 1",
+        "CREATE TABLE memory.public.shaded AS SELECT 2 AS a",
+        "DROP TABLE memory.public.shaded",
+    ] {
+        session.query(change).expect(change);
+        let expected = if change.starts_with("CREATE") {
+            "2"
+        } else {
+            "1"
+        };
+        for _ in 0..RUNS {
+            let rows = session.query("SELECT a FROM shaded").expect("a row");
+            assert_eq!(rows.single(), expected, "after {change}");
+        }
     }
 }
 

@@ -53,14 +53,19 @@ pub(super) struct Connection {
     pub(super) max_message_bytes: usize,
     /// After an error in an extended message: everything up to Sync is ignored.
     skipping: bool,
-    /// Reused between results.
-    style: Option<StyleCache>,
+    /// Reused between messages.
+    customs: Option<Customs>,
 }
 
-/// The settings that a `Style` was made from, by identity.
-struct StyleCache {
+/// What the connection itself does under the session's settings.
+struct Customs {
+    /// The settings that the rest was read from, by identity.
     settings: Arc<std::collections::BTreeMap<String, String>>,
     style: Style,
+    /// How long a client may be idle outside of transactions, if there is a limit.
+    idle_limit: Option<Duration>,
+    /// And inside.
+    idle_in_transaction_limit: Option<Duration>,
 }
 
 impl Connection {
@@ -78,7 +83,7 @@ impl Connection {
             shutdown,
             max_message_bytes,
             skipping: false,
-            style: None,
+            customs: None,
         }
     }
 
@@ -150,26 +155,18 @@ impl Connection {
     }
 
     /// How long the client may be idle, if there is a limit; the SQLSTATE and the name of what is over then.
-    fn idle_limit(&self) -> (Option<Duration>, (&'static str, &'static str)) {
+    fn idle_limit(&mut self) -> (Option<Duration>, (&'static str, &'static str)) {
         let in_transaction = matches!(
             self.session.transaction(),
             Transaction::Open | Transaction::Failed
         );
-        let (name, code, text) = if in_transaction {
-            (
-                "idle_in_transaction_session_timeout",
-                "25P03",
-                "idle-in-transaction timeout",
-            )
+        let customs = self.customs();
+        if in_transaction {
+            let limit = customs.idle_in_transaction_limit;
+            (limit, ("25P03", "idle-in-transaction timeout"))
         } else {
-            ("idle_session_timeout", "57P05", "idle-session timeout")
-        };
-        let millis = self
-            .session
-            .entry()
-            .with_settings(|s| s.get(name).and_then(|v| v.parse::<u64>().ok()));
-        let limit = millis.filter(|ms| *ms > 0).map(Duration::from_millis);
-        (limit, (code, text))
+            (customs.idle_limit, ("57P05", "idle-session timeout"))
+        }
     }
 
     /// Answers one frame; false when the client said goodbye.
@@ -366,25 +363,37 @@ impl Connection {
 
     /// How values print under the session's settings.
     pub(super) fn style(&mut self) -> Style {
+        self.customs().style.clone()
+    }
+
+    fn customs(&mut self) -> &Customs {
         let settings = self
             .session
             .entry()
             .with_settings(crate::session::Settings::view);
-        if let Some(cached) = &self.style
-            && Arc::ptr_eq(&cached.settings, &settings)
-        {
-            return cached.style.clone();
-        }
+        let known = self.customs.take();
+        let known = known.filter(|customs| Arc::ptr_eq(&customs.settings, &settings));
+        self.customs
+            .insert(known.unwrap_or_else(|| Customs::of(settings)))
+    }
+}
+
+impl Customs {
+    fn of(settings: Arc<std::collections::BTreeMap<String, String>>) -> Customs {
         let setting = |name: &str| settings.get(name).map_or("", String::as_str);
-        let style = Style {
-            zone: Zone::parse(setting("timezone")).unwrap_or_else(|_| Zone::utc()),
-            extra_float_digits: setting("extra_float_digits").parse().unwrap_or(1),
-            bytea_escape: setting("bytea_output") == "escape",
+        let limit = |name: &str| {
+            let millis = setting(name).parse::<u64>().ok();
+            millis.filter(|ms| *ms > 0).map(Duration::from_millis)
         };
-        self.style = Some(StyleCache {
+        Customs {
+            style: Style {
+                zone: Zone::parse(setting("timezone")).unwrap_or_else(|_| Zone::utc()),
+                extra_float_digits: setting("extra_float_digits").parse().unwrap_or(1),
+                bytea_escape: setting("bytea_output") == "escape",
+            },
+            idle_limit: limit("idle_session_timeout"),
+            idle_in_transaction_limit: limit("idle_in_transaction_session_timeout"),
             settings,
-            style: style.clone(),
-        });
-        style
+        }
     }
 }

@@ -65,7 +65,7 @@ pub struct BoundStatement {
     pub is_shareable: bool,
     /// True where its tables hold what was so when it was bound (`generate_series(1, extract(day FROM now()))`).
     is_momentary: bool,
-    /// The catalogs whose names it uses, with the version of their metadata.
+    /// The catalogs whose names it uses or would use, with the version of their metadata.
     metadata: Vec<(Arc<Catalog>, u64)>,
 }
 
@@ -270,9 +270,12 @@ impl QueryPlan {
         })
     }
 
-    /// True once, at the run that shows that there will be more.
+    /// True from the run that shows that there will be more, until it was tried: a run may be cancelled
+    /// before.
     pub(crate) fn wants_generic(&self) -> bool {
-        self.is_settled && self.runs.fetch_add(1, Ordering::Relaxed) + 1 == GENERIC_AT_RUN
+        self.is_settled
+            && self.generic.get().is_none()
+            && self.runs.fetch_add(1, Ordering::Relaxed) + 1 >= GENERIC_AT_RUN
     }
 
     /// Keeps the generic plan; without one, further runs are planned one by one.
@@ -432,9 +435,12 @@ impl Planner {
         let parameters = parameter_fields(&plan, &expected.parameters)?;
         let local_only = tables.has_virtual;
         let is_shareable = !local_only && !is_momentary && !calls_session(&plan, session)?;
+        let searched = names::searched(self, session);
+        let is_searched =
+            |catalog: &Arc<Catalog>| searched.iter().any(|of| Arc::ptr_eq(of, catalog));
         let metadata = versions
             .into_iter()
-            .filter(|(catalog, _)| tables.uses(catalog) || *catalog.name() == *session.database)
+            .filter(|(catalog, _)| tables.uses(catalog) || is_searched(catalog))
             .collect();
         let (kind, output) = match purpose.kind(state, plan)? {
             Ok(kind) => (kind, None),

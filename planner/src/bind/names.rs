@@ -261,6 +261,7 @@ fn schema_in_database<'a>(
     Ok((planner.catalogs.require(&session.database)?, schema))
 }
 
+<<<<<<< HEAD
 /// A schema of the search path that a catalog may have.
 fn stored_schema<'a>(
     planner: &'a Planner,
@@ -271,6 +272,18 @@ fn stored_schema<'a>(
         return None;
     }
     schema_in_database(planner, session, schema).ok()
+=======
+/// The catalogs that a name without a schema is looked up in: a table that one of them gets may come before
+/// the one that was found.
+pub(super) fn searched<'a>(
+    planner: &'a Planner,
+    session: &'a PlanSession,
+) -> Vec<&'a Arc<Catalog>> {
+    let path = session.search_path.iter();
+    path.filter_map(|schema| schema_in_database(planner, session, schema).ok())
+        .map(|(catalog, _)| catalog)
+        .collect()
+>>>>>>> da23d8c (Look again where a table may come first in the search path; keep plans while workers' load changes)
 }
 
 fn undefined(reference: &TableReference) -> Error {

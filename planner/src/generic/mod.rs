@@ -33,7 +33,6 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::scalar::ScalarValue;
 use sluice_catalogs::{ConnectorScanExec, SluiceOptions, as_scan};
 use sluice_spi::Result;
-use url::Url;
 
 use crate::bind::QueryPlan;
 use crate::errors::engine_error;
@@ -42,8 +41,9 @@ use lookup::Lookup;
 
 /// A plan that is kept.
 pub(crate) struct GenericPlan {
-    /// It was made with these workers in sight.
-    workers: Vec<Url>,
+    /// It was made with so many workers in sight. Which they are is all the same to a plan that stays here,
+    /// and their order changes with their load.
+    workers: usize,
     /// How many of them the session lets take part.
     pub(crate) worker_limit: Option<usize>,
     /// Operators with one input each, down to the leaf.
@@ -62,7 +62,7 @@ impl GenericPlan {
     /// a plan of its own.
     pub(crate) async fn new(
         state: &SessionState,
-        workers: &[Url],
+        workers: usize,
         worker_limit: Option<usize>,
         query: &QueryPlan,
         planned: &PhysicalStatement,
@@ -74,7 +74,7 @@ impl GenericPlan {
             (planned.plan.clone(), planned.logical.clone(), None)
         } else {
             let Some((rest, lookup)) =
-                Lookup::of(state, query, !workers.is_empty()).map_err(engine_error)?
+                Lookup::of(state, query, workers > 0).map_err(engine_error)?
             else {
                 return Ok(None);
             };
@@ -95,7 +95,7 @@ impl GenericPlan {
         let plan = fresh(&plan, scan.map_err(engine_error)?).map_err(engine_error)?;
         let sluice = SluiceOptions::of(state.config());
         Ok(Some(GenericPlan {
-            workers: workers.to_vec(),
+            workers,
             worker_limit,
             plan,
             context: planned.context.clone(),
@@ -114,7 +114,7 @@ impl GenericPlan {
     pub(crate) async fn run(
         &self,
         query_id: &Arc<str>,
-        workers: &[Url],
+        workers: usize,
         parameters: &[ScalarValue],
     ) -> Result<Option<PhysicalStatement>> {
         if workers != self.workers {
