@@ -281,7 +281,12 @@ async fn start_prepared(
     plan: &ReadPlan,
     schema: &SchemaRef,
 ) -> std::result::Result<Rows, StartError> {
-    let statement = prepare(session.clone(), plan).await?;
+    let mut statement = prepare(session.clone(), plan).await?;
+    if check_columns(&statement, plan, schema).is_err() && !plan.native {
+        // Described before the table changed, perhaps: only the server knows what it is now.
+        session.statement_cache.remove(&plan.sql.text, &[]);
+        statement = prepare(session.clone(), plan).await?;
+    }
     check_columns(&statement, plan, schema)?;
     let rows = session
         .query_raw(&statement, plan.sql.parameters.iter().map(Parameter))

@@ -261,7 +261,6 @@ fn schema_in_database<'a>(
     Ok((planner.catalogs.require(&session.database)?, schema))
 }
 
-<<<<<<< HEAD
 /// A schema of the search path that a catalog may have.
 fn stored_schema<'a>(
     planner: &'a Planner,
@@ -272,7 +271,8 @@ fn stored_schema<'a>(
         return None;
     }
     schema_in_database(planner, session, schema).ok()
-=======
+}
+
 /// The catalogs that a name without a schema is looked up in: a table that one of them gets may come before
 /// the one that was found.
 pub(super) fn searched<'a>(
@@ -283,7 +283,6 @@ pub(super) fn searched<'a>(
     path.filter_map(|schema| schema_in_database(planner, session, schema).ok())
         .map(|(catalog, _)| catalog)
         .collect()
->>>>>>> da23d8c (Look again where a table may come first in the search path; keep plans while workers' load changes)
 }
 
 fn undefined(reference: &TableReference) -> Error {
