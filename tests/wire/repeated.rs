@@ -345,7 +345,8 @@ fn a_changed_setting_is_seen_by_the_next_run() {
         }
     }
     // A constant without a zone means another moment in another zone.
-    let sql = "SELECT id FROM public.things WHERE at = timestamptz '2024-03-31 02:00:00' AND id > $1";
+    let sql =
+        "SELECT id FROM public.things WHERE at = timestamptz '2024-03-31 02:00:00' AND id > $1";
     let mut session = ours();
     prepare(&mut session, sql, &[INT8]);
     for (zone, found) in [

@@ -5,8 +5,8 @@
 //! own type reads it there.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::sql::sqlparser::ast::{Expr, Parens, UnaryOperator, Value};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Expr, Parens, UnaryOperator, Value};
 use sluice_catalogs::functions::arithmetic::parse_literal;
 use sluice_spi::Result;
 
@@ -31,7 +31,8 @@ pub(super) fn make_bytes(expr: &mut Expr, column: &FieldRef) -> Result<()> {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView
     );
     if is_bytea
-        && let Some(bytes) = text(expr).and_then(|text| parse_literal(text, &DataType::Binary, false))
+        && let Some(bytes) =
+            text(expr).and_then(|text| parse_literal(text, &DataType::Binary, false))
         && let ScalarValue::Binary(Some(bytes)) = bytes?
     {
         let digits = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
