@@ -327,9 +327,11 @@ impl Dissected {
                         })
                         .ok_or_else(|| needs_one_table(what))?;
                     let bare = |expr| bare_names(expr).map_err(engine_error);
+                    // Where nothing is computed, the scan itself has the query's columns.
+                    let read = || scan.projected_schema.columns();
                     return Ok(Some(Dissected {
                         values: values
-                            .unwrap_or_default()
+                            .unwrap_or_else(|| read().into_iter().map(Expr::Column).collect())
                             .into_iter()
                             .map(bare)
                             .collect::<Result<Vec<_>>>()?,
