@@ -245,7 +245,7 @@ fn by_message_or(text: &str, otherwise: SqlState) -> Error {
             "more than one row returned by a subquery used as an expression",
         );
     }
-    if lower.contains("negative substring length") {
+    if lower.contains("negative substring length") || lower.contains("negative count not allowed") {
         return Error::new(
             SqlState::from_source("22011"),
             "negative substring length not allowed",

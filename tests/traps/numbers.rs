@@ -34,7 +34,7 @@ fn integer_division_and_overflow() {
         fails("SELECT f8::bigint FROM numbers WHERE id = 6", "22003"),
         fails("SELECT f8::integer FROM numbers WHERE id = 8", "22003"),
         fails("SELECT i4::smallint FROM numbers WHERE id = 6", "22003"),
-        fails("SELECT f8 * 10 FROM numbers WHERE id = 6", "22003").differs(),
+        fails("SELECT f8 * 10 FROM numbers WHERE id = 6", "22003"),
         same("SELECT id, i4 % -1, i8 % -1 FROM numbers WHERE id IN (2, 7)"),
     ]);
 }
@@ -49,7 +49,7 @@ fn casts_round() {
             "SELECT id, (i4 + 0.5)::integer, (i4 + 0.5::float8)::integer FROM numbers WHERE i4 BETWEEN -8 AND 8",
         ),
         same("SELECT id, round(n), round(n, 1), trunc(n), floor(n), ceil(n) FROM small_numbers"),
-        same("SELECT id, ceil(n) FROM numbers").differs(),
+        same("SELECT id, ceil(n) FROM numbers"),
         same("SELECT id, n::numeric(8,1) FROM numbers WHERE n < 1000 AND n > -1000"),
         same(
             "SELECT id, i4::text, n::text, f8::text, f4::text FROM numbers WHERE id NOT IN (6, 7, 12, 14)",
@@ -141,7 +141,7 @@ fn nan_and_negative_zero() {
     check(&[
         same("SELECT id FROM numbers WHERE f8 = 'NaN'"),
         same("SELECT id FROM numbers WHERE f8 <> 'NaN'"),
-        same("SELECT id FROM numbers WHERE f8 > 1e300").differs(),
+        same("SELECT id FROM numbers WHERE f8 > 1e300"),
         same("SELECT id FROM numbers WHERE f8 >= 'Infinity'"),
         same("SELECT id FROM numbers WHERE f8 < 'NaN' AND f4 < 'NaN'"),
         same("SELECT id FROM numbers WHERE f8 = 0"),
@@ -149,7 +149,7 @@ fn nan_and_negative_zero() {
         same("SELECT id FROM numbers WHERE f8 <> 0"),
         same("SELECT id FROM numbers WHERE f8 > '-0'"),
         same("SELECT id FROM numbers WHERE f8 < 0 OR f8 >= 0"),
-        same("SELECT id FROM numbers WHERE f8 IN (0, 1.5, 'NaN')").differs(),
+        same("SELECT id FROM numbers WHERE f8 IN (0, 1.5, 'NaN')"),
         same("SELECT id FROM numbers WHERE f8 NOT IN (0, 'NaN')"),
         same("SELECT id FROM numbers WHERE NOT (f8 = 0)"),
         same("SELECT id FROM numbers WHERE f8 BETWEEN -1 AND '-0'"),

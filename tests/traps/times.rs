@@ -16,7 +16,7 @@ fn time_zones_and_microseconds() {
         exactly("SELECT t, count(*) FROM times GROUP BY t"),
         exactly("SELECT count(DISTINCT tz) FROM times"),
         same("SELECT id FROM times WHERE ts = tz"),
-        same("SELECT id FROM times WHERE ts > d").differs(),
+        same("SELECT id FROM times WHERE ts > d"),
         same("SELECT id FROM times WHERE tz::date = d"),
         same("SELECT id, ts::date, tz::time, d::timestamp FROM times"),
         same(
@@ -29,8 +29,7 @@ fn time_zones_and_microseconds() {
         same("SELECT a.id, b.id FROM times a JOIN times b ON a.tz = b.tz AND a.t = b.t"),
         same("SELECT a.id, b.id FROM times a JOIN times b ON a.ts = b.tz"),
         same("SELECT a.id, b.id FROM shop.public.times a JOIN other.public.times b ON a.tz = b.tz"),
-        same("SELECT a.id, b.id FROM shop.public.times a JOIN other.public.times b ON a.d = b.ts")
-            .differs(),
+        same("SELECT a.id, b.id FROM shop.public.times a JOIN other.public.times b ON a.d = b.ts"),
     ]);
 }
 
@@ -39,16 +38,15 @@ fn time_zones_and_microseconds() {
 fn intervals() {
     check(&[
         same("SELECT id, iv FROM times"),
-        same("SELECT id FROM times WHERE iv = '1 day'").differs(),
-        same("SELECT id FROM times WHERE iv > '0'").differs(),
+        same("SELECT id FROM times WHERE iv = '1 day'"),
+        same("SELECT id FROM times WHERE iv > '0'"),
         same(
             "SELECT count(*) FROM times WHERE iv = interval '24 hours' OR iv = interval '1 month'",
-        )
-        .differs(),
-        same("SELECT count(DISTINCT iv) FROM times").differs(),
-        same("SELECT a.id, b.id FROM times a JOIN times b ON a.iv = b.iv").differs(),
-        same("SELECT count(*) FROM times GROUP BY iv").differs(),
-        same("SELECT id FROM times ORDER BY iv, id").differs(),
+        ),
+        same("SELECT count(DISTINCT iv) FROM times"),
+        same("SELECT a.id, b.id FROM times a JOIN times b ON a.iv = b.iv"),
+        same("SELECT count(*) FROM times GROUP BY iv"),
+        same("SELECT id FROM times ORDER BY iv, id"),
     ]);
 }
 
@@ -57,8 +55,8 @@ fn years_before_the_first() {
     check(&[
         same("SELECT id, d, ts, tz FROM times WHERE id = 6"),
         exactly("SELECT id FROM times WHERE d < '0001-01-01'"),
-        same("SELECT id, d FROM times WHERE d = '0001-12-31 BC'").differs(),
-        same("SELECT id FROM times WHERE ts < '0044-03-15 12:00:00.000002 BC'").differs(),
+        same("SELECT id, d FROM times WHERE d = '0001-12-31 BC'"),
+        same("SELECT id FROM times WHERE ts < '0044-03-15 12:00:00.000002 BC'"),
         exactly("SELECT min(d), min(ts), min(tz) FROM times"),
         exactly("SELECT id, d FROM times ORDER BY d, id LIMIT 3"),
         exactly(
@@ -82,13 +80,13 @@ fn the_ends_of_time() {
         exactly("SELECT count(*), count(tz) FROM endless").unless_read("22008"),
         same("SELECT id FROM endless WHERE d IS NULL").unless_read("22008"),
         same("SELECT id, d, ts, tz FROM lenient.public.endless"),
-        same("SELECT id FROM lenient.public.endless WHERE d = 'infinity'").differs(),
-        same("SELECT id FROM lenient.public.endless WHERE ts < 'infinity'").differs(),
+        same("SELECT id FROM lenient.public.endless WHERE d = 'infinity'"),
+        same("SELECT id FROM lenient.public.endless WHERE ts < 'infinity'"),
         same("SELECT id FROM lenient.public.endless ORDER BY tz, id"),
         same("SELECT max(d), min(ts) FROM lenient.public.endless"),
         same("SELECT d, count(*) FROM lenient.public.endless GROUP BY d"),
         same(
             "SELECT a.id, b.id FROM lenient.public.endless a JOIN lenient.public.endless b ON a.ts = b.ts",
-        ).differs(),
+        ),
     ]);
 }

@@ -57,7 +57,7 @@ fn documents_money_and_bits_stay_here() {
         same(
             "SELECT a.id, b.id FROM shop.public.things a JOIN other.public.things b ON a.h::text = b.h::text",
         ),
-        same("SELECT id FROM things WHERE by = '\\x00ff'").differs(),
+        same("SELECT id FROM things WHERE by = '\\x00ff'"),
         same("SELECT id, o FROM things WHERE o"),
         same("SELECT id FROM things WHERE NOT o"),
         same("SELECT id FROM things WHERE o IS NOT TRUE"),
@@ -114,8 +114,8 @@ fn comparisons_across_types() {
         same("SELECT id FROM numbers WHERE i4 NOT IN (1, 2.5)"),
         same("SELECT id FROM times WHERE ts = '1970-01-01'"),
         same("SELECT id FROM times WHERE ts >= DATE '2024-01-01'"),
-        same("SELECT id FROM times WHERE d > TIMESTAMP '2000-02-28 12:00'").differs(),
-        same("SELECT id FROM times WHERE d = TIMESTAMPTZ '1970-01-01 00:00+00'").differs(),
+        same("SELECT id FROM times WHERE d > TIMESTAMP '2000-02-28 12:00'"),
+        same("SELECT id FROM times WHERE d = TIMESTAMPTZ '1970-01-01 00:00+00'"),
         same("SELECT id FROM texts WHERE v = t AND c = t"),
         same("SELECT a.id, b.id FROM numbers a JOIN numbers b ON a.i2 = b.i8"),
         same(
@@ -152,6 +152,6 @@ fn functions_of_one_name() {
             "SELECT id, t || k, concat_ws('-', t, NULL, k), replace(t, 'a', ''), md5(t) FROM texts",
         ),
         same("SELECT id, abs(n), sign(n), mod(i4, 3), round(f8) FROM numbers WHERE id < 6").as_text(),
-        fails("SELECT substr(t, 1, -1) FROM texts", "22011").differs(),
+        fails("SELECT substr(t, 1, -1) FROM texts", "22011"),
     ]);
 }

@@ -56,8 +56,9 @@ fn a_cancelled_write_leaves_nothing() {
         .expect("a setting");
     // Waiting for a lock of somebody else's can be cancelled, too.
     let mut other = source.connect("shop");
+    other.batch("CREATE TABLE held (a int)").expect("a table");
     other
-        .batch("CREATE TABLE held (a int); BEGIN; LOCK TABLE held")
+        .batch("BEGIN; LOCK TABLE held")
         .expect("the table can be locked");
     session
         .query("SET statement_timeout = '300ms'")

@@ -46,7 +46,7 @@ impl Share {
     }
 
     /// What stands in FROM in the place of the table `name` with those columns.
-    pub(crate) fn from_item(&self, name: &str, columns: &[RelColumn]) -> Option<String> {
+    pub(crate) fn item(&self, name: &str, columns: &[RelColumn]) -> Option<String> {
         let mut branches = Vec::with_capacity(self.ranges.len());
         // Children have the parent's columns by name, not by position.
         let columns = match columns {
@@ -136,12 +136,12 @@ mod tests {
         }];
         let first = share(vec![range("t", 0, Some(10))]);
         assert_eq!(
-            first.from_item("t", &columns).unwrap(),
+            first.item("t", &columns).unwrap(),
             "(SELECT \"a\"\"b\" FROM ONLY \"s\".\"t\" WHERE ctid < '(10,0)'::tid) AS \"t\""
         );
         let last = share(vec![range("t", 10, None), range("u", 0, None)]);
         assert_eq!(
-            last.from_item("t", &columns).unwrap(),
+            last.item("t", &columns).unwrap(),
             "(SELECT \"a\"\"b\" FROM ONLY \"s\".\"t\" WHERE ctid >= '(10,0)'::tid \
              UNION ALL SELECT \"a\"\"b\" FROM ONLY \"s\".\"u\") AS \"t\""
         );

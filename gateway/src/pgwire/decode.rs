@@ -309,20 +309,14 @@ fn numeric(text: &str, data_type: &DataType) -> Result<ScalarValue> {
 }
 
 fn date(text: &str) -> Result<ScalarValue> {
-    let trimmed = skip_space(text);
-    let days = match trimmed.to_ascii_lowercase().as_str() {
-        "infinity" => Some(i32::MAX),
-        "-infinity" => Some(i32::MIN),
-        "epoch" => Some(0),
-        _ => match ScalarValue::Utf8(Some(trimmed.to_owned())).cast_to(&DataType::Date32) {
-            Ok(ScalarValue::Date32(days)) => days,
-            _ => string_to_datetime(&Utc, trimmed)
-                .ok()
-                .and_then(|at| i32::try_from(at.timestamp().div_euclid(86_400)).ok()),
-        },
-    };
-    days.map(|days| ScalarValue::Date32(Some(days)))
-        .ok_or_else(|| bad_datetime(oid::DATE, text))
+    literal(text, &DataType::Date32, oid::DATE)
+}
+
+/// As a constant of that type would be read.
+fn literal(text: &str, data_type: &DataType, type_oid: u32) -> Result<ScalarValue> {
+    parse_literal(text, data_type, false)
+        .and_then(std::result::Result::ok)
+        .ok_or_else(|| bad_datetime(type_oid, text))
 }
 
 /// Microseconds since 1970 in UTC. Without a time zone in the type, one in the text is ignored, as

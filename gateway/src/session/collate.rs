@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Moves each COLLATE that follows a cast in front of it.
-pub(super) fn move_before_casts(tokens: &mut Vec<TokenWithSpan>) {
+pub(super) fn move_before_casts(tokens: &mut [TokenWithSpan]) {
     if !tokens.iter().any(is_collate) {
         return;
     }

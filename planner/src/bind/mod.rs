@@ -401,7 +401,7 @@ impl Planner {
         let (mut statement, purpose) = match parts {
             Parts::Planned(statement, purpose) => (statement, purpose),
             Parts::Whole(kind) => {
-                return Ok(BoundStatement::unshared(kind, None, false));
+                return Ok(BoundStatement::unshared(*kind, None, false));
             }
         };
         let native = passthrough::resolve(self, &mut statement).await?;

@@ -267,8 +267,8 @@ fn key_figures(metrics: &MetricsSet) -> Vec<(String, String)> {
     if late > 0 {
         figures.push(("keys came too late".into(), "read without them".into()));
     }
-    if scans > 0 {
-        let said = match keys / scans {
+    if let Some(count) = keys.checked_div(scans) {
+        let said = match count {
             0 => "no list".to_owned(),
             count => count.to_string(),
         };

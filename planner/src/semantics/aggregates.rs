@@ -102,6 +102,12 @@ impl ExprPlanner for PgExprPlanner {
             BinaryOperator::Multiply => Operator::Multiply,
             BinaryOperator::Divide => Operator::Divide,
             BinaryOperator::Modulo => Operator::Modulo,
+            BinaryOperator::Eq => Operator::Eq,
+            BinaryOperator::NotEq => Operator::NotEq,
+            BinaryOperator::Lt => Operator::Lt,
+            BinaryOperator::LtEq => Operator::LtEq,
+            BinaryOperator::Gt => Operator::Gt,
+            BinaryOperator::GtEq => Operator::GtEq,
             _ => return Ok(PlannerResult::Original(raw)),
         };
         Ok(match operators::early(&raw.left, op, &raw.right, schema)? {

@@ -78,8 +78,15 @@ pub(super) fn comparison(
     let mut moved = stripped || typed;
     let l = literal_type(&left).unwrap_or(l);
     let r = literal_type(&right).unwrap_or(r);
-    if let Some(range) = days(&left, op, &right).or_else(|| whole_days(&left, op, &right)) {
+    if let Some(range) = days(&left, op, &right) {
         return Ok(Transformed::yes(range));
+    }
+    if matches!(
+        (&l, &r),
+        (DataType::Date32, DataType::Timestamp(..)) | (DataType::Timestamp(..), DataType::Date32)
+    ) && let Some(compared) = whole_days(&left, op, &right)
+    {
+        return Ok(Transformed::yes(compared));
     }
     if matches!((&l, &r), (DataType::Interval(_), DataType::Interval(_))) {
         let (left, right) = (length(left)?, length(right)?);

@@ -252,26 +252,27 @@ impl Pass {
                 _ => false,
             })
         };
-        let columns: Vec<bool> = values
+        let columns: Vec<DataType> = values
             .schema
             .fields()
             .iter()
             .enumerate()
-            .map(|(at, field)| self.narrow && field.data_type() == &DataType::Int64 && fits(at))
+            .map(|(at, field)| match field.data_type() {
+                DataType::Int64 if self.narrow && fits(at) => DataType::Int32,
+                other => literals::microseconds(other),
+            })
             .collect();
-        if !columns.contains(&true) {
+        let same = |(field, column): (&FieldRef, &DataType)| field.data_type() == column;
+        if values.schema.fields().iter().zip(&columns).all(same) {
             return Ok(Transformed::no(LogicalPlan::Values(values)));
         }
         let fields = values
             .schema
             .iter()
             .zip(&columns)
-            .map(|((qualifier, field), narrow)| {
-                let field = match narrow {
-                    true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
-                    false => Arc::clone(field),
-                };
-                (qualifier.cloned(), field)
+            .map(|((qualifier, field), column)| {
+                let field = field.as_ref().clone().with_data_type(column.clone());
+                (qualifier.cloned(), Arc::new(field))
             })
             .collect();
         let schema = DFSchema::new_with_metadata(fields, values.schema.metadata().clone())?;
@@ -281,9 +282,9 @@ impl Pass {
             .map(|row| {
                 let cells = row.into_iter().zip(&columns);
                 cells
-                    .map(|(cell, narrow)| match cell {
-                        Expr::Literal(value, metadata) if *narrow => {
-                            Ok(Expr::Literal(value.cast_to(&DataType::Int32)?, metadata))
+                    .map(|(cell, column)| match cell {
+                        Expr::Literal(value, metadata) if value.data_type() != *column => {
+                            Ok(Expr::Literal(value.cast_to(column)?, metadata))
                         }
                         other => Ok(other),
                     })
@@ -311,6 +312,7 @@ impl Pass {
                     Expr::Cast(cast)
                         if cast.field.data_type() == column.data_type()
                             && cast.field.metadata().is_empty()
+                            && !column.data_type().is_binary()
                             && !is_untyped_parameter(&cast.expr) =>
                     {
                         *cast.expr

@@ -117,7 +117,7 @@ impl Writer {
                 let fields = table_fields(columns, leaves.next()?, alias.as_deref())?;
                 if let Some(share) = self.share.take() {
                     return (!aliased)
-                        .then(|| share.from_item(table, columns))?
+                        .then(|| share.item(table, columns))?
                         .map(|from| Select::of(from, fields));
                 }
                 let mut from =

@@ -65,7 +65,7 @@ pub(super) enum Purpose {
 /// A statement, taken apart.
 pub(super) enum Parts {
     /// A definition: it has no query and no parameters.
-    Whole(StatementKind),
+    Whole(Box<StatementKind>),
     /// A statement for the engine's planner.
     Planned(Statement, Purpose),
 }
@@ -117,7 +117,7 @@ pub(super) async fn take_apart(
             )
         }
         other => match define::whole(planner, state, session, &other).await? {
-            Some(kind) => (Parts::Whole(kind), none),
+            Some(kind) => (Parts::Whole(Box::new(kind)), none),
             None => (Parts::Planned(other, Purpose::Plain), none),
         },
     })
