@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -301,6 +301,7 @@ impl Pass {
     /// The cells of VALUES have the types of their columns, by the engine's own casts: they are made again.
     fn cells(&self, mut values: Values) -> Result<Values> {
         let none = DFSchema::empty();
+        values.schema = with_floats(&values)?;
         let columns = Arc::clone(&values.schema);
         for row in &mut values.values {
             for (cell, column) in row.iter_mut().zip(columns.fields()) {
@@ -362,6 +363,38 @@ fn as_keys<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema)
         *expr = key.data;
     }
     Ok(moved)
+}
+
+/// The columns of VALUES, where numbers and floats together are floats: the engine makes numerics of them.
+fn with_floats(values: &Values) -> Result<DFSchemaRef> {
+    let none = DFSchema::empty();
+    let has_float = |at: usize| {
+        values.values.iter().filter_map(|row| row.get(at)).any(|cell| {
+            let given = match cell {
+                Expr::Cast(cast) if types::is_decimal(cast.field.data_type()) => &cast.expr,
+                other => other,
+            };
+            types::type_of(given, &none).is_some_and(|t| t.is_floating())
+        })
+    };
+    let mut changed = false;
+    let fields = values
+        .schema
+        .iter()
+        .enumerate()
+        .map(|(at, (qualifier, field))| {
+            let mut field = Arc::clone(field);
+            if types::is_decimal(field.data_type()) && has_float(at) {
+                changed = true;
+                field = Arc::new(field.as_ref().clone().with_data_type(DataType::Float64));
+            }
+            (qualifier.cloned(), field)
+        })
+        .collect();
+    if !changed {
+        return Ok(Arc::clone(&values.schema));
+    }
+    DFSchema::new_with_metadata(fields, values.schema.metadata().clone()).map(Arc::new)
 }
 
 fn is_untyped_parameter(expr: &Expr) -> bool {
