@@ -13,12 +13,18 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
-use sluice_spi::{Connector, Result, TableDetails, TableMetadata, TableStatistics, TableSummary};
+use sluice_spi::{
+    Connector, Error, Result, TableDetails, TableMetadata, TableStatistics, TableSummary,
+};
 use tokio::sync::OnceCell;
 
 /// How long an answer is believed. A statement that plans against an older one meets the source's own
 /// error, which flushes.
 pub const METADATA_TTL: Duration = Duration::from_secs(60);
+
+/// How long a statement waits for a table's statistics. A table that somebody has locked gives none, and the
+/// statement's own timeout begins only when it runs.
+const STATISTICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long statistics are believed that the engine collected itself: the source does not change them, but
 /// the data does.
@@ -212,11 +218,13 @@ impl MetadataCache {
             return collected;
         }
         let load = || async {
-            self.connector
-                .metadata()
-                .statistics(table)
-                .await
-                .map(Arc::new)
+            let asked = self.connector.metadata().statistics(table);
+            match tokio::time::timeout(STATISTICS_TIMEOUT, asked).await {
+                Ok(statistics) => statistics.map(Arc::new),
+                Err(_) => Err(Error::internal(format!(
+                    "no answer within {STATISTICS_TIMEOUT:?}"
+                ))),
+            }
         };
         match self.statistics.get_or_load(key, load).await {
             Ok(statistics) => statistics,

@@ -10,7 +10,7 @@ use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, Field, IntervalUnit, i256};
 use chrono::{FixedOffset, TimeZone, Utc};
 use datafusion::scalar::ScalarValue;
-use sluice_catalogs::functions::arithmetic::parse_literal;
+use sluice_catalogs::functions::arithmetic::{instant_with_zone, parse_literal};
 use sluice_spi::types::NUMERIC_SCALE;
 use sluice_spi::{Error, Result, SqlState};
 
@@ -328,6 +328,9 @@ fn timestamp(text: &str, type_oid: u32, zone: &Zone, keep_offset: bool) -> Resul
         "-infinity" => return Ok(i64::MIN),
         "epoch" => return Ok(0),
         _ => {}
+    }
+    if keep_offset && let Ok(Some(instant)) = instant_with_zone(trimmed) {
+        return Ok(instant);
     }
     let failed = |_| bad_datetime(type_oid, text);
     // `+02` and `+0530` are PostgreSQL's spellings of what the parser knows as `+02:00`.

@@ -369,13 +369,17 @@ fn as_keys<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema)
 fn with_floats(values: &Values) -> Result<DFSchemaRef> {
     let none = DFSchema::empty();
     let has_float = |at: usize| {
-        values.values.iter().filter_map(|row| row.get(at)).any(|cell| {
-            let given = match cell {
-                Expr::Cast(cast) if types::is_decimal(cast.field.data_type()) => &cast.expr,
-                other => other,
-            };
-            types::type_of(given, &none).is_some_and(|t| t.is_floating())
-        })
+        values
+            .values
+            .iter()
+            .filter_map(|row| row.get(at))
+            .any(|cell| {
+                let given = match cell {
+                    Expr::Cast(cast) if types::is_decimal(cast.field.data_type()) => &cast.expr,
+                    other => other,
+                };
+                types::type_of(given, &none).is_some_and(|t| t.is_floating())
+            })
     };
     let mut changed = false;
     let fields = values
