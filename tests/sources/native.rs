@@ -54,22 +54,6 @@ fn native_texts_are_tables_wherever_tables_stand() {
         }
         leaks::assert_nothing_left(gateway, &[&servers.source]);
     }
-    // The second gateway runs nothing of a source itself.
-    let [_, mut session] = sessions();
-    for setting in [
-        "SET sluice.distribute_above = 0",
-        "SET sluice.run_time_filters = off",
-    ] {
-        session.query(setting).expect(setting);
-    }
-    let plan = session
-        .query(&format!("EXPLAIN {}", QUERIES[2].0))
-        .expect("it is planned");
-    assert!(
-        plan.lines().contains("Runs on 2 workers"),
-        "{}",
-        plan.lines()
-    );
 }
 
 #[test]
