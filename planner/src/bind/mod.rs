@@ -399,7 +399,7 @@ impl Planner {
         session.virtual_tables.normalize(&mut statement)?;
         let (parts, mut expected) = writes::take_apart(self, state, session, statement).await?;
         let (mut statement, purpose) = match parts {
-            Parts::Planned(statement, purpose) => (statement, purpose),
+            Parts::Planned(statement, purpose) => (*statement, purpose),
             Parts::Whole(kind) => {
                 return Ok(BoundStatement::unshared(*kind, None, false));
             }

@@ -67,7 +67,7 @@ pub(super) enum Parts {
     /// A definition: it has no query and no parameters.
     Whole(Box<StatementKind>),
     /// A statement for the engine's planner.
-    Planned(Statement, Purpose),
+    Planned(Box<Statement>, Purpose),
 }
 
 /// What the engine's planner is told of the types that a query's values get.
@@ -90,35 +90,35 @@ pub(super) async fn take_apart(
     Ok(match with_first(statement) {
         Statement::Insert(insert) => {
             let (query, purpose, expected) = insert::take_apart(planner, session, insert).await?;
-            (Parts::Planned(query, purpose), expected)
+            (Parts::Planned(Box::new(query), purpose), expected)
         }
         Statement::Update(update) => {
             let (query, purpose, expected) = change::update(planner, session, update).await?;
-            (Parts::Planned(query, purpose), expected)
+            (Parts::Planned(Box::new(query), purpose), expected)
         }
         Statement::Delete(delete) => {
             let (query, purpose) = change::delete(planner, session, delete).await?;
-            (Parts::Planned(query, purpose), none)
+            (Parts::Planned(Box::new(query), purpose), none)
         }
         Statement::CreateView(view) => {
             let (query, purpose) = define::view(planner, session, view).await?;
-            (Parts::Planned(query, purpose), none)
+            (Parts::Planned(Box::new(query), purpose), none)
         }
         Statement::CreateTable(create) if create.query.is_some() => {
             define::check_plain(&create)?;
             let create = Statement::CreateTable(create);
-            (Parts::Planned(create, Purpose::Plain), none)
+            (Parts::Planned(Box::new(create), Purpose::Plain), none)
         }
         Statement::CreateTable(create) => {
             let (create, purpose) = define::table(create)?;
             (
-                Parts::Planned(Statement::CreateTable(create), purpose),
+                Parts::Planned(Box::new(Statement::CreateTable(create)), purpose),
                 none,
             )
         }
         other => match define::whole(planner, state, session, &other).await? {
             Some(kind) => (Parts::Whole(Box::new(kind)), none),
-            None => (Parts::Planned(other, Purpose::Plain), none),
+            None => (Parts::Planned(Box::new(other), Purpose::Plain), none),
         },
     })
 }
