@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Relies on tokio-postgres for the protocol, on deadpool for prepared statements that are kept, and on the
-//! contract for the pool. Every session is read-only but for the transactions of [`write`], and no statement
+//! contract for the pool. Every session is read-only but for the transactions of [`mod@write`], and no statement
 //! outlives the stream that asked for it. Never sends an expression whose meaning at the source is not the
 //! engine's.
 
