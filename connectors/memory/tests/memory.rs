@@ -289,7 +289,7 @@ async fn wrong_rows_and_stale_plans_are_refused() {
     let wrong = write(&*connector, insert("t", &batch.schema()), batch.clone())
         .await
         .unwrap_err();
-    assert_eq!(wrong.code.code(), "42804");
+    assert_eq!(wrong.code.code(), "42703");
     let required: SchemaRef = Arc::new(Schema::new(vec![Field::new(
         "x",
         DataType::Utf8View,

@@ -178,7 +178,7 @@ fn to_text(expr: Expr, from: &FieldRef, to: &FieldRef) -> Transformed<Expr> {
         moved = true;
     }
     // The engine hands the tag of a value on where the cast names nothing but an Arrow type.
-    if pg_type(from).is_some() && pg_type(to).is_none() {
+    if pg_type(from).is_some() && pg_type(to).is_none() && !from.data_type().is_nested() {
         let text = Arc::new(Field::new("text", to.data_type().clone(), true));
         return Transformed::yes(rebuilt(expr, &text));
     }

@@ -35,7 +35,7 @@ pub(super) fn make_bytes(expr: &mut Expr, column: &FieldRef) -> Result<()> {
             text(expr).and_then(|text| parse_literal(text, &DataType::Binary, false))
         && let ScalarValue::Binary(Some(bytes)) = bytes?
     {
-        let digits = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         *expr = Expr::value(Value::HexStringLiteral(digits));
     }
     Ok(())
