@@ -117,7 +117,8 @@ fn rewrite(expr: Expr, place: Place) -> Result<Expr> {
                 ..test
             };
             let differs = match place {
-                Place::Top => false,
+                // The engine would look for a constant among the subquery's rows, and miss its NULLs.
+                Place::Top => test.negated && !test.expr.any_column_refs(),
                 Place::Monotone => test.negated,
                 Place::Anywhere => true,
             };
