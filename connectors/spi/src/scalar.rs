@@ -29,6 +29,21 @@ pub enum CompareOp {
     GtEq,
 }
 
+impl CompareOp {
+    /// The operator with its sides exchanged: `a < b` is `b > a`.
+    #[must_use]
+    pub fn flipped(self) -> Self {
+        match self {
+            CompareOp::Eq => CompareOp::Eq,
+            CompareOp::NotEq => CompareOp::NotEq,
+            CompareOp::Lt => CompareOp::Gt,
+            CompareOp::LtEq => CompareOp::GtEq,
+            CompareOp::Gt => CompareOp::Lt,
+            CompareOp::GtEq => CompareOp::LtEq,
+        }
+    }
+}
+
 /// Arithmetic that sources do as the engine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ArithmeticOp {

@@ -138,7 +138,7 @@ impl Writer {
                 self.compare_constant(op, find(env, name)?, literal)
             }
             (ScalarExpr::Literal(literal), ScalarExpr::Column(name)) => {
-                self.compare_constant(flip(op), find(env, name)?, literal)
+                self.compare_constant(op.flipped(), find(env, name)?, literal)
             }
             (ScalarExpr::Column(left), ScalarExpr::Column(right)) => {
                 let (left, right) = (find(env, left)?, find(env, right)?);
@@ -320,18 +320,6 @@ fn sign(op: CompareOp) -> &'static str {
         CompareOp::LtEq => "<=",
         CompareOp::Gt => ">",
         CompareOp::GtEq => ">=",
-    }
-}
-
-/// The operator with its sides exchanged.
-pub(crate) fn flip(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Eq => CompareOp::Eq,
-        CompareOp::NotEq => CompareOp::NotEq,
-        CompareOp::Lt => CompareOp::Gt,
-        CompareOp::LtEq => CompareOp::GtEq,
-        CompareOp::Gt => CompareOp::Lt,
-        CompareOp::GtEq => CompareOp::LtEq,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::facts::Facts;
 use crate::literal::quote_identifier;
 use crate::splits::KeyRange;
 use crate::types::ColumnType;
+pub(crate) use expressions::is_comparable;
 use expressions::{Named, Writer, operand};
-pub(crate) use expressions::{flip, is_comparable};
 
 /// How constants are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub(super) fn judge(
             with_constant(op, name, literal, scope)
         }
         (ScalarExpr::Literal(literal), ScalarExpr::Column(name)) => {
-            with_constant(flip(op), name, literal, scope)
+            with_constant(op.flipped(), name, literal, scope)
         }
         (ScalarExpr::Column(left), ScalarExpr::Column(right)) => columns(op, left, right, scope),
         _ => no("it compares expressions"),
@@ -181,17 +181,6 @@ fn compare(op: CompareOp, name: &str, literal: &Literal) -> ScalarExpr {
         op,
         left: Box::new(ScalarExpr::Column(name.to_owned())),
         right: Box::new(ScalarExpr::Literal(literal.clone())),
-    }
-}
-
-fn flip(op: CompareOp) -> CompareOp {
-    match op {
-        CompareOp::Eq => CompareOp::Eq,
-        CompareOp::NotEq => CompareOp::NotEq,
-        CompareOp::Lt => CompareOp::Gt,
-        CompareOp::LtEq => CompareOp::GtEq,
-        CompareOp::Gt => CompareOp::Lt,
-        CompareOp::GtEq => CompareOp::LtEq,
     }
 }
 
