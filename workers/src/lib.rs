@@ -42,3 +42,4 @@ pub use report::{QUERY_ID_HEADER, TaskReport, TaskState, WorkerInfo, WorkerState
 pub use resolver::PinnedWorkers;
 pub use rpc::{RpcOptions, RpcRuntime, RpcServer, advertised_url, bind};
 pub use service::{SessionCustomizer, WorkerOptions, WorkerService};
+pub use sweep::hand_over_garbage;

@@ -4,6 +4,10 @@
 //! out at once, but the cache drops the value only in its maintenance, which runs along with some later
 //! operation. On an idle worker there is none, and the memory would stay until the next query. Such an
 //! operation is made here: a look-up of a task that never was.
+//!
+//! What the cache drops is freed by epochs (crossbeam-epoch): a thread collects what it has taken out, and hands
+//! it over after the operation. An operation that was moved to another thread half-way leaves its part behind on
+//! the first one, for as long as that one sleeps. So each thread hands over before it parks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +17,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use crate::WorkerService;
+
+/// What every thread that may run tasks does before it parks (`on_thread_park` of its runtime).
+pub fn hand_over_garbage() {
+    crossbeam_epoch::pin().flush();
+}
 
 /// How often an idle worker is looked at. The cache's maintenance runs at most every 300 ms.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);

@@ -22,6 +22,7 @@ pub(super) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("sluice")
+        .on_thread_park(sluice_workers::hand_over_garbage)
         // Deeply nested statements recurse in parser, planner and optimizer. Only touched pages count.
         .thread_stack_size(STACK_BYTES)
         .build()

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use sluice_spi::{Error, Result, SqlState};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::sweep::hand_over_garbage;
+
 /// Cores per RPC thread: one thread moves some gigabytes per second, about what eight cores produce.
 const CORES_PER_THREAD: usize = 8;
 
@@ -29,6 +31,7 @@ impl RpcRuntime {
         let runtime = Builder::new_multi_thread()
             .worker_threads((cores / CORES_PER_THREAD).clamp(1, THREADS_MAX))
             .thread_name("sluice-rpc")
+            .on_thread_park(hand_over_garbage)
             .enable_all()
             .build()
             .map_err(|e| {
