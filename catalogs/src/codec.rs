@@ -3,6 +3,7 @@
 //! This is the one user codec of the fleet (codec order is positional), so whatever else must cross gets
 //! a variant here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -52,6 +53,7 @@ struct WireScan {
     groups: Vec<Vec<Split>>,
     limit: Option<usize>,
     coordinator_only: bool,
+    key_limits: BTreeMap<usize, usize>,
     /// Run-time filters as protobuf messages.
     dynamic_filters: Vec<Vec<u8>>,
 }
@@ -87,6 +89,7 @@ impl PhysicalExtensionCodec for SluiceCodec {
             groups: scan.groups().to_vec(),
             limit: scan.limit(),
             coordinator_only: target.coordinator_only,
+            key_limits: target.key_limits.clone(),
             dynamic_filters,
         });
         *buf = postcard::to_extend(&wire, std::mem::take(buf))
@@ -118,6 +121,7 @@ impl PhysicalExtensionCodec for SluiceCodec {
             handle: wire.handle,
             schema: Arc::new(Schema::try_from(&schema)?),
             coordinator_only: wire.coordinator_only,
+            key_limits: wire.key_limits,
             notes: Vec::new(),
         });
         let scan = ConnectorScanExec::try_new(

@@ -3,6 +3,7 @@
 //! It carries a catalog's name, never a connection: each process resolves the name in its own
 //! [`Catalogs`]. On a worker it arrives through [`crate::SluiceCodec`] with the splits of its task.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct ScanTarget {
     pub schema: SchemaRef,
     /// True where only the coordinator's process has the data.
     pub coordinator_only: bool,
+    /// Keys of a column (by its index in `schema`) beyond which they are not sent one by one.
+    pub key_limits: BTreeMap<usize, usize>,
     /// What was pushed and what not. Empty on workers.
     pub notes: Vec<PushdownNote>,
 }
@@ -213,6 +216,7 @@ impl ConnectorScanExec {
             handle,
             schema: self.target.schema.clone(),
             coordinator_only: self.target.coordinator_only,
+            key_limits: self.target.key_limits.clone(),
             notes: Vec::new(),
         };
         Ok(Some(ConnectorScanExec {

@@ -6,6 +6,7 @@
 use arrow::datatypes::Schema;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use sluice_spi::{Estimate, TableStatistics};
 
 /// The engine's statistics of a whole table.
@@ -24,6 +25,55 @@ pub(crate) fn to_engine(table: &TableStatistics, schema: &Schema) -> Statistics 
         statistics.calculate_total_byte_size(schema);
     }
     statistics.to_inexact()
+}
+
+/// The share of rows that a bound keeps, where nothing is known of the column; PostgreSQL guesses the same.
+const BOUND_KEEPS: f64 = 1.0 / 3.0;
+
+/// Takes out the bounds (`column < constant` and the like) on columns whose extremes are not known, which the engine
+/// would estimate to keep every row; says what share of the rows they keep together.
+pub(crate) fn split_guessed(
+    filters: Vec<Expr>,
+    schema: &Schema,
+    whole: &Statistics,
+) -> (Vec<Expr>, f64) {
+    let is_unknown = |filter: &Expr| {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else {
+            return false;
+        };
+        let column = match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), Expr::Literal(..))
+            | (Expr::Literal(..), Expr::Column(column)) => column,
+            _ => return false,
+        };
+        let known = schema
+            .index_of(&column.name)
+            .ok()
+            .and_then(|index| whole.column_statistics.get(index));
+        matches!(
+            op,
+            Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+        ) && known.is_some_and(|column| {
+            column.min_value.get_value().is_none() || column.max_value.get_value().is_none()
+        })
+    };
+    let (guessed, known): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(is_unknown);
+    (known, BOUND_KEEPS.powi(guessed.len() as i32))
+}
+
+/// The statistics with a share of the rows.
+pub(crate) fn thinned(mut statistics: Statistics, share: f64) -> Statistics {
+    if share < 1.0 {
+        let of =
+            |figure: Precision<usize>| figure.map(|figure| (figure as f64 * share).ceil() as usize);
+        statistics.num_rows = of(statistics.num_rows);
+        statistics.total_byte_size = of(statistics.total_byte_size);
+        for column in &mut statistics.column_statistics {
+            column.null_count = of(column.null_count);
+            column.distinct_count = column.distinct_count.min(&statistics.num_rows);
+        }
+    }
+    statistics
 }
 
 /// The statistics of some of a table's columns.

@@ -1,5 +1,6 @@
 //! A connector's table as the engine's planner sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -18,6 +19,7 @@ use sluice_spi::{
     TableStatistics,
 };
 
+use crate::keys::key_limits;
 use crate::options::SluiceOptions;
 use crate::scan::{ConnectorScanExec, PushdownNote, ScanTarget};
 use crate::{Catalog, Catalogs, statistics};
@@ -126,25 +128,6 @@ impl CatalogTable {
             }
         }
         Ok(answer.handle)
-    }
-
-    /// The statistics of the whole table after `filters`, as estimated.
-    pub fn estimate(
-        &self,
-        state: &dyn Session,
-        handle: TableHandle,
-        filters: &[Expr],
-    ) -> Result<Statistics> {
-        let target = Arc::new(ScanTarget {
-            query_id: "".into(),
-            schema_name: String::new(),
-            table_name: String::new(),
-            handle,
-            schema: self.schema.clone(),
-            coordinator_only: false,
-            notes: Vec::new(),
-        });
-        self.filtered_statistics(state, &target, filters)
     }
 
     /// What was noted so far.
@@ -264,15 +247,6 @@ impl TableProvider for CatalogTable {
             .splits()
             .splits(&answer.handle, &request)
             .await?;
-        let target = Arc::new(ScanTarget {
-            query_id,
-            schema_name: self.metadata.schema.clone(),
-            table_name: self.metadata.name.clone(),
-            handle: answer.handle,
-            schema: self.schema.clone(),
-            coordinator_only: self.catalog.connector().coordinator_only(),
-            notes: self.notes.lock().clone(),
-        });
         // Only what the source does exactly changes the number of rows that come out of the scan: for a
         // superset the engine's own filter above does the counting.
         let exact: Vec<Expr> = filters
@@ -281,7 +255,21 @@ impl TableProvider for CatalogTable {
             .filter(|(_, outcome)| matches!(outcome, Pushed::Exactly))
             .map(|(filter, _)| filter.clone())
             .collect();
-        let statistics = self.filtered_statistics(state, &target, &exact)?;
+        let statistics = self.estimate(state, &exact)?;
+        let target = Arc::new(ScanTarget {
+            query_id,
+            schema_name: self.metadata.schema.clone(),
+            table_name: self.metadata.name.clone(),
+            handle: answer.handle,
+            schema: self.schema.clone(),
+            coordinator_only: self.catalog.connector().coordinator_only(),
+            key_limits: key_limits(
+                self.catalog.connector().pushdown(),
+                &self.estimate(state, &[])?,
+                statistics.num_rows.get_value().copied(),
+            ),
+            notes: self.notes.lock().clone(),
+        });
         let scan = ConnectorScanExec::try_new(
             self.catalogs.clone(),
             target,
@@ -298,38 +286,49 @@ impl TableProvider for CatalogTable {
 }
 
 impl CatalogTable {
-    /// The table's statistics after `filters`, estimated by the engine's own filter operator.
-    fn filtered_statistics(
-        &self,
-        state: &dyn Session,
-        target: &Arc<ScanTarget>,
-        filters: &[Expr],
-    ) -> Result<Statistics> {
+    /// The statistics of the whole table after `filters`: estimated by the engine's own filter operator, and
+    /// guessed where it would take an unknown for everything.
+    pub fn estimate(&self, state: &dyn Session, filters: &[Expr]) -> Result<Statistics> {
         let whole = statistics::to_engine(&self.statistics, &self.schema);
         if filters.is_empty() || matches!(whole.num_rows, Precision::Absent) {
             return Ok(whole);
         }
-        let columns = DFSchema::try_from(self.schema.clone())?;
-        let predicates = filters
+        let filters = filters
             .iter()
-            .map(|filter| state.create_physical_expr(unqualified(filter.clone())?, &columns))
+            .cloned()
+            .map(unqualified)
+            .collect::<Result<Vec<Expr>>>()?;
+        let (known, guessed) = statistics::split_guessed(filters, &self.schema, &whole);
+        if known.is_empty() {
+            return Ok(statistics::thinned(whole, guessed));
+        }
+        let columns = DFSchema::try_from(self.schema.clone())?;
+        let predicates = known
+            .iter()
+            .map(|filter| state.create_physical_expr(filter.clone(), &columns))
             .collect::<Result<Vec<Arc<dyn PhysicalExpr>>>>()?;
+        let target = Arc::new(ScanTarget {
+            query_id: "".into(),
+            schema_name: String::new(),
+            table_name: String::new(),
+            handle: self.metadata.handle.clone(),
+            schema: self.schema.clone(),
+            coordinator_only: false,
+            key_limits: BTreeMap::new(),
+            notes: Vec::new(),
+        });
         let all = (0..self.schema.fields().len()).collect();
-        let scan = ConnectorScanExec::try_new(
-            self.catalogs.clone(),
-            target.clone(),
-            all,
-            Vec::new(),
-            None,
-        )?
-        .with_statistics(whole);
+        let scan =
+            ConnectorScanExec::try_new(self.catalogs.clone(), target, all, Vec::new(), None)?
+                .with_statistics(whole);
         let filter: Arc<dyn ExecutionPlan> = Arc::new(FilterExec::try_new(
             conjunction(predicates),
             Arc::new(scan),
         )?);
         let estimated =
             StatisticsContext::new().compute(filter.as_ref(), &StatisticsArgs::new())?;
-        Ok(Statistics::clone(&estimated).to_inexact())
+        let estimated = Statistics::clone(&estimated).to_inexact();
+        Ok(statistics::thinned(estimated, guessed))
     }
 }
 

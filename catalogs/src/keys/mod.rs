@@ -10,6 +10,7 @@
 
 mod awaited;
 mod extract;
+mod limits;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use awaited::await_keys;
 use extract::{ColumnKeys, Reduction};
+pub(crate) use limits::key_limits;
 
 use crate::scan::ScanTarget;
 
@@ -145,7 +147,7 @@ impl KeyedScan {
         let mut is_keyed = false;
         for (index, keys) in columns {
             let column = self.target.schema.field(index).name();
-            for (conjunct, count) in self.wordings(column, &keys) {
+            for (conjunct, count) in self.wordings(index, column, &keys) {
                 let answer = pushdown.apply_filter(&table, &handle, &[conjunct]);
                 if matches!(
                     answer.outcome.as_slice(),
@@ -166,10 +168,10 @@ impl KeyedScan {
     }
 
     /// What to say of a column, the strongest first, each with the keys in it.
-    fn wordings(&self, column: &str, keys: &ColumnKeys) -> Vec<(Expr, usize)> {
-        let list = keys
-            .list(column)
-            .filter(|(_, count)| *count <= self.limits.max_keys);
+    fn wordings(&self, index: usize, column: &str, keys: &ColumnKeys) -> Vec<(Expr, usize)> {
+        let worth = self.target.key_limits.get(&index);
+        let limit = worth.map_or(self.limits.max_keys, |n| self.limits.max_keys.min(*n));
+        let list = keys.list(column).filter(|(_, count)| *count <= limit);
         list.into_iter()
             .chain(keys.range(column).map(|range| (range, 0)))
             .collect()

@@ -1,19 +1,19 @@
 //! The wait for keys, without a source: what ends it, and what it leaves behind.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use datafusion::physical_expr::expressions::{col, in_list, lit};
 use sluice_spi::{
-    FilterPushdown, Literal, Metadata, Pushdown, Reader, Relation, ScalarExpr, ScanDescription,
-    SplitSource, TableMetadata,
+    FilterPushdown, JoinMethod, Literal, Metadata, Pushdown, Reader, Relation, ScalarExpr,
+    ScanDescription, SplitSource, TableMetadata,
 };
 
 use super::*;
 
-/// A source that takes every filter and is never read.
-struct Takes;
+/// A source that takes every filter, joins so, and is never read.
+pub(super) struct Takes(pub(super) JoinMethod);
 
 impl Pushdown for Takes {
     fn apply_filter(
@@ -27,6 +27,10 @@ impl Pushdown for Takes {
             handle: handle.with_relation(handle.relation.filtered(taken)),
             outcome: vec![Pushed::Exactly; conjuncts.len()],
         }
+    }
+
+    fn join_method(&self) -> JoinMethod {
+        self.0
     }
 }
 
@@ -82,10 +86,11 @@ fn fixture(wait: Duration) -> Fixture {
         handle: TableHandle::new("c", relation, Vec::new()),
         schema,
         coordinator_only: false,
+        key_limits: BTreeMap::from([(1, 2)]),
         notes: Vec::new(),
     };
     let wish = KeyedScan {
-        connector: Arc::new(Takes),
+        connector: Arc::new(Takes(JoinMethod::Hash)),
         target: Arc::new(target),
         filters: vec![filter.clone()],
         limits: RunTimeKeys { max_keys: 3, wait },

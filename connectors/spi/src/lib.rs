@@ -44,7 +44,9 @@ pub use metadata::{
     ReferentialAction, TableDetails, TableKind, TableMetadata, TableStatistics, TableSummary,
 };
 pub use pool::{ConnectionPool, Dial, PoolTimes, Pooled};
-pub use pushdown::{Aggregation, FilterPushdown, Operation, Output, Pushdown, Pushed, Reason};
+pub use pushdown::{
+    Aggregation, FilterPushdown, JoinMethod, Operation, Output, Pushdown, Pushed, Reason,
+};
 pub use read::{
     BatchStream, DynamicFilter, ReadRequest, Reader, RunTimeKeys, ScanDescription, ScanMetrics,
     SplitRequest, SplitSource,

@@ -121,6 +121,15 @@ impl fmt::Display for Operation<'_> {
     }
 }
 
+/// How a source joins, which decides what a join costs there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinMethod {
+    /// Each side is read once.
+    Hash,
+    /// For each row of one side the matching rows of the other are looked up.
+    NestedLoop,
+}
+
 /// Takes over work from the engine. Pure: no I/O, no waiting, the same answer for the same question.
 ///
 /// A limit directly above a plain scan needs no negotiation: [`crate::ReadRequest::limit`] is only set where
@@ -160,5 +169,10 @@ pub trait Pushdown: Send + Sync {
     /// slow links, below 1 for a source on the same machine.
     fn transfer_cost(&self) -> f64 {
         1.0
+    }
+
+    /// How the source joins large relations.
+    fn join_method(&self) -> JoinMethod {
+        JoinMethod::Hash
     }
 }

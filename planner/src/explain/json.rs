@@ -48,9 +48,14 @@ fn plan(node: &Node) -> Value {
     if let Some(actual) = &node.actual {
         if let Some(rows) = actual.rows {
             map.insert("Actual Rows".into(), json!(rows));
+            map.insert("Actual Loops".into(), json!(1));
+        }
+        if let Some((began, ended)) = actual.span_ms {
+            map.insert("Actual Startup Time".into(), json!(began));
+            map.insert("Actual Total Time".into(), json!(ended));
         }
         if let Some(ms) = actual.compute_ms {
-            map.insert("Actual Total Time".into(), json!(ms));
+            map.insert("Compute Time".into(), json!(ms));
         }
         for (name, value) in &actual.extras {
             map.insert(name.clone(), json!(value));

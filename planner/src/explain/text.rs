@@ -52,11 +52,11 @@ fn heading(options: &ExplainOptions, node: &Node) -> String {
     }
     if let Some(actual) = &node.actual {
         let mut facts = Vec::new();
-        if let (true, Some(ms)) = (options.timing, actual.compute_ms) {
-            facts.push(format!("time={ms:.3} ms"));
+        if let (true, Some((began, ended))) = (options.timing, actual.span_ms) {
+            facts.push(format!("time={began:.3}..{ended:.3}"));
         }
         if let Some(rows) = actual.rows {
-            facts.push(format!("rows={rows}"));
+            facts.push(format!("rows={rows} loops=1"));
         }
         if !facts.is_empty() {
             line.push_str(&format!(" (actual {})", facts.join(" ")));
@@ -75,6 +75,10 @@ fn facts(options: &ExplainOptions, node: &Node) -> Vec<String> {
         .collect();
     lines.extend(node.notes.iter().cloned());
     if let Some(actual) = &node.actual {
+        // What most steps spend is not worth a line.
+        if let (true, Some(ms)) = (options.timing, actual.compute_ms.filter(|ms| *ms >= 1.0)) {
+            lines.push(format!("Compute Time: {ms:.3} ms"));
+        }
         lines.extend(
             actual
                 .extras

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
 use datafusion::physical_plan::joins::HashJoinExec;
-use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::metrics::{MetricValue, MetricsSet, Timestamp};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
@@ -47,6 +47,9 @@ impl Exchange {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Actual {
     pub(super) rows: Option<usize>,
+    /// When it began and ended, in milliseconds since the first step began.
+    pub(super) span_ms: Option<(f64, f64)>,
+    /// Time that threads spent in it.
     pub(super) compute_ms: Option<f64>,
     pub(super) extras: Vec<(String, String)>,
 }
@@ -74,7 +77,12 @@ pub(super) fn of(plan: &Arc<dyn ExecutionPlan>, analyzed: bool) -> Result<Node> 
         Some(distributed) => distributed.children()[0].clone(),
         None => plan.clone(),
     };
-    node(&root, analyzed, &HashSet::new())
+    let mut shown = node(&root, analyzed, &HashSet::new())?;
+    let began = shown.began();
+    if began.is_finite() {
+        shown.count_from(began);
+    }
+    Ok(shown)
 }
 
 /// `keys_above` are ids of the run-time filters that joins above fill in the same stage, with this plan on
@@ -171,6 +179,24 @@ fn produced_keys(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
 }
 
 impl Node {
+    /// When the first step of this subtree began.
+    fn began(&self) -> f64 {
+        let own = self.actual.as_ref().and_then(|actual| actual.span_ms);
+        let own = own.map_or(f64::INFINITY, |(began, _)| began);
+        self.children.iter().map(Node::began).fold(own, f64::min)
+    }
+
+    /// Counts times from `origin` on.
+    fn count_from(&mut self, origin: f64) {
+        if let Some((began, ended)) = self.actual.as_mut().and_then(|a| a.span_ms.as_mut()) {
+            *began -= origin;
+            *ended -= origin;
+        }
+        for child in &mut self.children {
+            child.count_from(origin);
+        }
+    }
+
     /// What keys have saved a scan: the rows that it was expected to read without them, less those it read.
     fn add_rows_saved(&mut self) {
         let (Some(expected), Some(actual)) = (self.rows, &mut self.actual) else {
@@ -237,8 +263,18 @@ fn actual(metrics: &MetricsSet) -> Actual {
             extras.push((name, value));
         }
     }
+    let millis = |time: &Timestamp| Some(time.value()?.timestamp_micros() as f64 / 1e3);
+    let (mut began, mut ended) = (None, None);
+    for metric in by_name.iter() {
+        match metric.value() {
+            MetricValue::StartTimestamp(time) => began = millis(time),
+            MetricValue::EndTimestamp(time) => ended = millis(time),
+            _ => {}
+        }
+    }
     Actual {
         rows: metrics.output_rows(),
+        span_ms: began.zip(ended),
         compute_ms: metrics.elapsed_compute().map(|nanos| nanos as f64 / 1e6),
         extras,
     }
@@ -285,4 +321,5 @@ fn is_noise(name: &str) -> bool {
         || name.contains("connections_used")
         || name.contains("batches")
         || name.ends_with("input_rows")
+        || name == "array_map_created_count"
 }

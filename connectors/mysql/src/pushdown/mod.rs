@@ -14,8 +14,8 @@ mod reason;
 pub(crate) use compare::LIST_ITEMS;
 
 use sluice_spi::{
-    Expr, FilterPushdown, Literal, Operation, Pushdown, Pushed, Reason, RelColumn, ScalarExpr,
-    TableHandle, TableMetadata,
+    Expr, FilterPushdown, JoinMethod, Literal, Operation, Pushdown, Pushed, Reason, RelColumn,
+    ScalarExpr, TableHandle, TableMetadata,
 };
 
 use crate::config::ZeroDates;
@@ -131,6 +131,11 @@ impl Pushdown for Rules {
 
     fn transfer_cost(&self) -> f64 {
         self.transfer_cost
+    }
+
+    /// Neither server hashes where an index serves, and InnoDB's look-ups are what costs.
+    fn join_method(&self) -> JoinMethod {
+        JoinMethod::NestedLoop
     }
 }
 

@@ -6,6 +6,7 @@
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::{JoinType, LogicalPlan};
+use sluice_spi::{JoinKind, JoinMethod};
 
 use super::Subtree;
 use super::remote::Remote;
@@ -25,6 +26,8 @@ const PIECES: f64 = 1.5;
 /// A source's work on a row, by what it does.
 const SOURCE_SCAN: f64 = 4.0;
 const SOURCE_JOIN: f64 = 12.0;
+/// Finding a row by an index, or the next one of the same key.
+const SOURCE_LOOK_UP: f64 = 200.0;
 const SOURCE_GROUP: f64 = 10.0;
 const SOURCE_AGGREGATE: f64 = 5.0;
 const SOURCE_SORT: f64 = 6.0;
@@ -32,6 +35,9 @@ const SOURCE_SORT: f64 = 6.0;
 /// The engine's work on a row.
 const ENGINE_JOIN: f64 = 4.0;
 const ENGINE_ROW: f64 = 2.0;
+
+/// A statement by itself: a way there and back.
+const STATEMENT: f64 = 20_000.0;
 
 /// One statement at the source is the simpler plan: the other way has to be cheaper by this factor.
 const CLEARLY: f64 = 1.25;
@@ -53,9 +59,27 @@ pub(super) fn of_scanning(rows: f64) -> f64 {
     rows * SOURCE_SCAN
 }
 
-/// A source's work to join.
-pub(super) fn of_joining(left: f64, right: f64, rows: f64) -> f64 {
-    (left + right) * SOURCE_JOIN + rows * SOURCE_SCAN
+/// A source's work to join: `pairs` match, and the joined relation has `rows`. Rows of `first` that match nothing
+/// may stay.
+pub(super) fn of_joining(
+    kind: JoinKind,
+    first: &Remote,
+    second: &Remote,
+    pairs: f64,
+    rows: f64,
+) -> f64 {
+    match first.join_method() {
+        JoinMethod::Hash => (first.rows + second.rows) * SOURCE_JOIN + rows * SOURCE_SCAN,
+        JoinMethod::NestedLoop => {
+            // A filter on the side that is looked into is tested on each row that was found.
+            let into = |outer: &Remote, inner: &Remote| outer.rows + pairs / inner.kept;
+            let look_ups = match kind {
+                JoinKind::Inner => into(first, second).min(into(second, first)),
+                _ => into(first, second),
+            };
+            look_ups * SOURCE_LOOK_UP
+        }
+    }
 }
 
 /// A source's work to group `rows` and to compute so many aggregates over them.
@@ -74,12 +98,12 @@ fn of_sending(remote: &Remote) -> f64 {
 
 /// A relation run at its source and sent.
 pub(super) fn of_remote(remote: &Remote) -> f64 {
-    remote.work + of_sending(remote)
+    STATEMENT + remote.work + of_sending(remote)
 }
 
 /// A table read by the engine.
 pub(super) fn of_reading(table: &Remote) -> f64 {
-    (table.work + of_sending(table)) / PIECES
+    STATEMENT + (table.work + of_sending(table)) / PIECES
 }
 
 /// True where the source should do it rather than the engine at that cost.

@@ -94,7 +94,8 @@ pub(super) fn offer(
     for column in &mut pushed.columns {
         column.distinct = column.distinct.map(|n| n.min(pushed.rows));
     }
-    pushed.work = first.work + second.work + cost::of_joining(first.rows, second.rows, pushed.rows);
+    pushed.work =
+        first.work + second.work + cost::of_joining(kind, first, second, pairs, pushed.rows);
     pushed.is_worth_it = true;
     pushed.is_forced = options.join_pushdown == "always";
     Ok(pushed.with_notes_of(second))

@@ -15,8 +15,8 @@ use datafusion::logical_expr::{
 };
 use sluice_catalogs::{Catalog, CatalogTable, Catalogs, PushdownNote};
 use sluice_spi::{
-    ColumnMetadata, ColumnStatistics, Estimate, Generated, Operation, Output, Pushdown, Pushed,
-    Reason, ScalarExpr, TableHandle, TableKind, TableMetadata, TableStatistics,
+    ColumnMetadata, ColumnStatistics, Estimate, Generated, JoinMethod, Operation, Output, Pushdown,
+    Pushed, Reason, ScalarExpr, TableHandle, TableKind, TableMetadata, TableStatistics,
 };
 
 use super::{Offer, Refusal, cost};
@@ -48,6 +48,8 @@ pub(super) struct Remote {
     pub(super) schema: DFSchemaRef,
     /// Rows of it, as estimated.
     pub(super) rows: f64,
+    /// The share of a table's rows that its filters keep; 1 for anything else.
+    pub(super) kept: f64,
     /// What the source does for it, without sending it.
     pub(super) work: f64,
     /// It has an operation that saves something: else it is read as it was planned.
@@ -81,11 +83,16 @@ impl Remote {
             return Ok(None);
         };
         let session: &dyn Session = state;
-        let statistics = table.estimate(session, handle.clone(), &scan.filters)?;
+        let statistics = table.estimate(session, &scan.filters)?;
         let rows = statistics
             .num_rows
             .get_value()
             .map_or(cost::UNKNOWN_ROWS, |rows| *rows as f64);
+        let unfiltered = table.estimate(session, &[])?;
+        let kept = match unfiltered.num_rows.get_value() {
+            Some(&all) if all > 0 => (rows / all as f64).clamp(f64::MIN_POSITIVE, 1.0),
+            _ => 1.0,
+        };
         let whole = provider.schema();
         let key = match table.metadata().primary_key.as_slice() {
             [column] => Some(column.as_str()),
@@ -117,6 +124,7 @@ impl Remote {
             columns,
             schema: scan.projected_schema.clone(),
             rows,
+            kept,
             work: cost::of_scanning(rows),
             is_worth_it: false,
             is_forced: false,
@@ -133,6 +141,12 @@ impl Remote {
     /// What a byte costs on its way from the source.
     pub(super) fn transfer_cost(&self) -> f64 {
         self.pushdown().map_or(1.0, Pushdown::transfer_cost)
+    }
+
+    /// How the source joins.
+    pub(super) fn join_method(&self) -> JoinMethod {
+        self.pushdown()
+            .map_or(JoinMethod::Hash, Pushdown::join_method)
     }
 
     pub(super) fn is_same_source(&self, other: &Remote) -> bool {
@@ -248,6 +262,7 @@ impl Remote {
             handle,
             columns,
             schema,
+            kept: 1.0,
             notes,
             order: None,
             table: None,
