@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
-use sluice_spi::{BatchStream, Error, ReadRequest, Reader, Result, TableHandle};
-use tokio::sync::mpsc;
+use futures::{StreamExt, TryStreamExt, stream};
+use sluice_spi::{
+    BatchStream, Error, ReadRequest, Reader, Result, TableHandle, stream_apart, stream_here,
+    stream_of_counts,
+};
 
 use crate::config::ZeroDates;
 use crate::facts::Facts;
@@ -31,9 +31,6 @@ const SMALL_LIMIT: usize = 1_000;
 /// Parameters that a prepared statement has at most: longer lists differ from each other, and a
 /// statement for each length would push the others out of the connection's cache.
 const MAX_PARAMETERS: usize = 64;
-
-/// Batches that wait between the decoding task and the engine: one that is taken, one that is ready.
-const BATCHES_AHEAD: usize = 2;
 
 /// How a read goes to the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,86 +133,16 @@ impl Reader for TableReader {
             match access {
                 Access::Count => {
                     let rows = Scan::count(&source, &plan).await?;
-                    Ok(row_counts(schema, rows, request.batch_rows).boxed())
+                    Ok(stream_of_counts(schema, rows, request.batch_rows))
                 }
-                Access::Few => {
-                    let scan = Scan::start(&source, &plan, schema, &request).await?;
-                    Ok(stream::try_unfold(scan, async |mut scan| {
-                        Ok(scan.next_batch().await?.map(|batch| (batch, scan)))
-                    })
-                    .boxed())
-                }
-                Access::Rows => Ok(decoded_apart(source, plan, schema, request).boxed()),
+                Access::Few => Ok(stream_here(
+                    Scan::start(&source, &plan, schema, &request).await?,
+                )),
+                Access::Rows => Ok(stream_apart(async move {
+                    Scan::start(&source, &plan, schema, &request).await
+                })),
             }
         };
         Ok(stream::once(start).try_flatten().boxed())
     }
-}
-
-/// Decodes in a task, so that the engine's work and the decoding overlap. The stream owns the task.
-fn decoded_apart(
-    source: Arc<Source>,
-    plan: ReadPlan,
-    schema: SchemaRef,
-    request: ReadRequest,
-) -> impl Stream<Item = Result<RecordBatch>> {
-    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-    let task = AbortOnDrop(tokio::spawn(async move {
-        let run = async {
-            let mut scan = Scan::start(&source, &plan, schema, &request).await?;
-            while let Some(batch) = scan.next_batch().await? {
-                if sender.send(Ok(batch)).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = run.await {
-            // Nobody listens any more: nobody to tell.
-            let _ = sender.send(Err(error)).await;
-        }
-    }));
-    stream::try_unfold(
-        (receiver, task),
-        async |(mut receiver, mut task)| match receiver.recv().await {
-            Some(batch) => Ok(Some((batch?, (receiver, task)))),
-            // The task is over. A panic in it must not look like the end of the table.
-            None => match (&mut task.0).await {
-                Ok(()) => Ok(None),
-                Err(e) => Err(Error::internal(format!(
-                    "the task that reads the source failed: {e}"
-                ))),
-            },
-        },
-    )
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Batches without columns that have `rows` rows together.
-fn row_counts(
-    schema: SchemaRef,
-    rows: u64,
-    batch_rows: usize,
-) -> impl Stream<Item = Result<RecordBatch>> {
-    stream::iter(
-        std::iter::successors(Some(rows), move |left| {
-            left.checked_sub(batch_rows.max(1) as u64)
-        })
-        .map(move |left| {
-            let count = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(batch_rows.max(1));
-            let options = RecordBatchOptions::new().with_row_count(Some(count));
-            RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)
-                .map_err(|e| Error::internal(format!("a count does not fit its schema: {e}")))
-        }),
-    )
-    .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinaryProtocol, Column, Error as ClientError, Params, QueryResult, Row};
-use sluice_spi::{Error, ReadRequest, Result, ScanMetrics, SqlState};
+use sluice_spi::{BatchSource, Error, ReadRequest, Result, ScanMetrics};
 
 use crate::decode::RowDecoder;
 use crate::error::{is_connection_lost, statement_error};
@@ -73,9 +73,11 @@ impl Scan {
         row.and_then(|row| row.get::<u64, _>(0))
             .ok_or_else(|| Error::internal("the source did not count"))
     }
+}
 
-    /// The next batch, or `None` after the last. The session is free again before the last batch is out.
-    pub(crate) async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+impl BatchSource for Scan {
+    /// The session is free again before the last batch is out.
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         if self.running {
             // What the client library has begun to read stays with the connection.
             let mut result = QueryResult::<BinaryProtocol>::new(self.session.conn());
@@ -149,38 +151,26 @@ fn check_columns(
     schema: &SchemaRef,
 ) -> Result<()> {
     if columns.len() != plan.types.len() {
-        return Err(stale(
-            catalog,
-            "the table has other columns at the source".into(),
-        ));
+        return Err(
+            Error::changed("the table has other columns at the source".into()).with_source(catalog),
+        );
     }
     for (index, column) in columns.iter().enumerate() {
         if !plan.types[index].reads(column) {
             let name = schema.field(index).name();
             let wire = format!("{:?}", column.column_type());
             let wire = wire.trim_start_matches("MYSQL_TYPE_").to_lowercase();
-            return Err(stale(
-                catalog,
-                format!("column \"{name}\" has become {wire} at the source"),
-            ));
+            let message = format!("column \"{name}\" has become {wire} at the source");
+            return Err(Error::changed(message).with_source(catalog));
         }
     }
     Ok(())
 }
 
-const FLUSH: &str = "The table has changed: CALL CATALOG.system.flush_metadata() and try again.";
-
-fn stale(catalog: &str, message: String) -> Error {
-    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-        .with_hint(FLUSH)
-        .with_stale_plan()
-        .with_source(catalog)
-}
-
 /// Our own statement names only what the source described: where that is gone, it went since.
 fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
     if !plan.native && matches!(error.code.code(), "42P01" | "42703" | "3F000") {
-        return error.with_hint(FLUSH).with_stale_plan();
+        return error.because_of_change();
     }
     error
 }

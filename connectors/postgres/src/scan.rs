@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::BytesMut;
 use futures::StreamExt;
-use sluice_spi::{Error, ReadRequest, Result, ScanMetrics, SqlState};
+use sluice_spi::{BatchSource, Error, ReadRequest, Result, ScanMetrics, SqlState};
 use std::sync::Arc;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{CopyOutStream, RowStream, Statement};
@@ -121,8 +121,23 @@ impl Scan {
         count.ok_or_else(|| Error::internal("the source did not count"))
     }
 
-    /// The next batch, or `None` after the last. The session is free again before the last batch is out.
-    pub(crate) async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+    fn ended(&mut self) {
+        self.rows = Rows::Ended;
+        if let Some(session) = self.session.take() {
+            session.idle();
+        }
+    }
+
+    /// The server ended the statement, or the connection is gone: nothing is left to cancel.
+    fn failed(&mut self, error: &tokio_postgres::Error) -> Error {
+        self.ended();
+        statement_error(&self.catalog, error)
+    }
+}
+
+impl BatchSource for Scan {
+    /// The session is free again before the last batch is out.
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         while !self.decoder.is_full() {
             match &mut self.rows {
                 Rows::Copy(stream, reader) => match stream.next().await {
@@ -161,19 +176,6 @@ impl Scan {
         self.decoder
             .finish()
             .map_err(|error| error.with_source(catalog.as_ref()))
-    }
-
-    fn ended(&mut self) {
-        self.rows = Rows::Ended;
-        if let Some(session) = self.session.take() {
-            session.idle();
-        }
-    }
-
-    /// The server ended the statement, or the connection is gone: nothing is left to cancel.
-    fn failed(&mut self, error: &tokio_postgres::Error) -> Error {
-        self.ended();
-        statement_error(&self.catalog, error)
     }
 }
 
@@ -322,23 +324,14 @@ fn check_columns(
                 .fields()
                 .get(index)
                 .map_or(column.name(), |field| field.name());
-            return Err(StartError::Other(
-                Error::new(
-                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    format!(
-                        "column \"{name}\" has become {} at the source",
-                        column.type_()
-                    ),
-                )
-                .with_hint(FLUSH)
-                .with_stale_plan(),
-            ));
+            return Err(StartError::Other(Error::changed(format!(
+                "column \"{name}\" has become {} at the source",
+                column.type_()
+            ))));
         }
     }
     Ok(())
 }
-
-const FLUSH: &str = "The table has changed: CALL CATALOG.system.flush_metadata() and try again.";
 
 /// Our own statement names only what the source described: where that is gone, it went since. The user's
 /// own text may be wrong by itself.
@@ -346,10 +339,7 @@ fn explain_stale(error: Error, plan: &ReadPlan) -> Error {
     if plan.native || !is_change(&error, plan.ranges) {
         return error;
     }
-    match error.hint {
-        None => error.with_hint(FLUSH).with_stale_plan(),
-        Some(_) => error.with_stale_plan(),
-    }
+    error.because_of_change()
 }
 
 /// A value as it came over the wire.

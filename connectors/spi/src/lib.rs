@@ -25,6 +25,7 @@ mod read;
 mod relation;
 mod scalar;
 mod snapshot;
+mod streaming;
 pub mod types;
 mod write;
 
@@ -54,6 +55,7 @@ pub use read::{
 pub use relation::{AggregateCall, AggregateFunction, JoinKind, RelColumn, Relation, SortKey};
 pub use scalar::{ArithmeticOp, CompareOp, Literal, ScalarExpr, ValueType};
 pub use snapshot::{OpenSnapshot, SnapshotRead, SnapshotToken, Snapshots};
+pub use streaming::{BatchSource, stream_apart, stream_here, stream_of_counts};
 pub use write::{
     Assigned, ColumnDefault, ConflictValue, Definitions, InsertTarget, NativeStatements, NewColumn,
     NewTable, NewView, OnConflict, RowChanges, TableChange, TableSink, TruncateOptions,
