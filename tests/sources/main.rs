@@ -1,6 +1,7 @@
 //! What Sluice asks and shows of a source beside its rows: statements in the source's own language, and
 //! statistics.
 
+mod look_ups;
 mod native;
 mod statistics;
 

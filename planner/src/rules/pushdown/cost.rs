@@ -59,23 +59,33 @@ pub(super) fn of_scanning(rows: f64) -> f64 {
     rows * SOURCE_SCAN
 }
 
-/// A source's work to join: `pairs` match, and the joined relation has `rows`. Rows of `first` that match nothing
-/// may stay.
-pub(super) fn of_joining(
-    kind: JoinKind,
-    first: &Remote,
-    second: &Remote,
-    pairs: f64,
-    rows: f64,
-) -> f64 {
+/// Two relations to join, and what of their join the source's work depends on.
+pub(super) struct Joined<'a> {
+    pub(super) kind: JoinKind,
+    /// Its rows that match nothing may stay.
+    pub(super) first: &'a Remote,
+    pub(super) second: &'a Remote,
+    /// Pairs that match.
+    pub(super) pairs: f64,
+    /// Rows that a look-up finds in each, before any filter; where not known, just those that match.
+    pub(super) found: (Option<f64>, Option<f64>),
+    /// Rows of the result.
+    pub(super) rows: f64,
+}
+
+/// A source's work to join.
+pub(super) fn of_joining(joined: &Joined<'_>) -> f64 {
+    let (first, second) = (joined.first, joined.second);
     match first.join_method() {
-        JoinMethod::Hash => (first.rows + second.rows) * SOURCE_JOIN + rows * SOURCE_SCAN,
+        JoinMethod::Hash => (first.rows + second.rows) * SOURCE_JOIN + joined.rows * SOURCE_SCAN,
         JoinMethod::NestedLoop => {
             // A filter on the side that is looked into is tested on each row that was found.
-            let into = |outer: &Remote, inner: &Remote| outer.rows + pairs / inner.kept;
-            let look_ups = match kind {
-                JoinKind::Inner => into(first, second).min(into(second, first)),
-                _ => into(first, second),
+            let into = |outer: &Remote, found: Option<f64>| {
+                outer.rows + found.map_or(joined.pairs, |found| outer.rows * found)
+            };
+            let look_ups = match joined.kind {
+                JoinKind::Inner => into(first, joined.found.1).min(into(second, joined.found.0)),
+                _ => into(first, joined.found.1),
             };
             look_ups * SOURCE_LOOK_UP
         }

@@ -43,6 +43,7 @@ pub(super) fn offer(node: &Aggregate, input: &Subtree, options: &SluiceOptions) 
         columns.push(RemoteColumn {
             name: name.clone(),
             distinct,
+            repeats: None,
         });
         groups.push(Output {
             expr,
@@ -58,6 +59,7 @@ pub(super) fn offer(node: &Aggregate, input: &Subtree, options: &SluiceOptions) 
         columns.push(RemoteColumn {
             name: name.clone(),
             distinct: None,
+            repeats: None,
         });
         calls.push(Aggregation {
             call,

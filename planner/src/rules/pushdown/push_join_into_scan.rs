@@ -94,8 +94,15 @@ pub(super) fn offer(
     for column in &mut pushed.columns {
         column.distinct = column.distinct.map(|n| n.min(pushed.rows));
     }
-    pushed.work =
-        first.work + second.work + cost::of_joining(kind, first, second, pairs, pushed.rows);
+    let joining = cost::Joined {
+        kind,
+        first,
+        second,
+        pairs,
+        found: (found(&conjuncts, first), found(&conjuncts, second)),
+        rows: pushed.rows,
+    };
+    pushed.work = first.work + second.work + cost::of_joining(&joining);
     pushed.is_worth_it = true;
     pushed.is_forced = options.join_pushdown == "always";
     Ok(pushed.with_notes_of(second))
@@ -166,6 +173,19 @@ fn over_both(expr: &Expr, left: &Remote, right: &Remote) -> EngineResult<Expr> {
             })
         })
         .map(|t| t.data)
+}
+
+/// Rows of `side` that a look-up of one row's keys finds, where known.
+fn found(conjuncts: &[ScalarExpr], side: &Remote) -> Option<f64> {
+    let repeats = conjuncts.iter().filter_map(|conjunct| match conjunct {
+        ScalarExpr::Compare {
+            op: CompareOp::Eq,
+            left,
+            right,
+        } => side.repeats(left).or_else(|| side.repeats(right)),
+        _ => None,
+    });
+    repeats.reduce(f64::min)
 }
 
 /// Pairs that match, as System R guessed them: each value of the side with more of them finds its equals.

@@ -51,6 +51,7 @@ pub(super) fn offer(node: &Projection, input: &Subtree) -> Offer {
         columns.push(RemoteColumn {
             name: name.clone(),
             distinct: remote.distinct(&expr),
+            repeats: remote.repeats(&expr),
         });
         outputs.push(Output {
             expr,

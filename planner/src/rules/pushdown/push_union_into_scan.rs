@@ -40,6 +40,7 @@ pub(super) fn offer(plan: &LogicalPlan, inputs: &[Subtree]) -> Offer {
         .map(|column| RemoteColumn {
             name: column.name.clone(),
             distinct: None,
+            repeats: None,
         })
         .collect();
     let operation = Operation::Union { others: &handles };

@@ -34,6 +34,8 @@ pub(super) struct RemoteColumn {
     pub(super) name: String,
     /// Distinct values, where known.
     pub(super) distinct: Option<f64>,
+    /// Rows of its table that have the same value, before any filter, where known.
+    pub(super) repeats: Option<f64>,
 }
 
 /// A relation at a source, and which of its columns are those of the plan node.
@@ -48,8 +50,6 @@ pub(super) struct Remote {
     pub(super) schema: DFSchemaRef,
     /// Rows of it, as estimated.
     pub(super) rows: f64,
-    /// The share of a table's rows that its filters keep; 1 for anything else.
-    pub(super) kept: f64,
     /// What the source does for it, without sending it.
     pub(super) work: f64,
     /// It has an operation that saves something: else it is read as it was planned.
@@ -89,10 +89,6 @@ impl Remote {
             .get_value()
             .map_or(cost::UNKNOWN_ROWS, |rows| *rows as f64);
         let unfiltered = table.estimate(session, &[])?;
-        let kept = match unfiltered.num_rows.get_value() {
-            Some(&all) if all > 0 => (rows / all as f64).clamp(f64::MIN_POSITIVE, 1.0),
-            _ => 1.0,
-        };
         let whole = provider.schema();
         let key = match table.metadata().primary_key.as_slice() {
             [column] => Some(column.as_str()),
@@ -108,7 +104,17 @@ impl Remote {
                 let name = whole.field(index).name().clone();
                 let known = statistics.column_statistics.get(index);
                 let counted = known.and_then(|c| c.distinct_count.get_value().copied());
+                let repeats = || {
+                    let all = *unfiltered.num_rows.get_value()? as f64;
+                    let column = unfiltered.column_statistics.get(index)?;
+                    let distinct = *column.distinct_count.get_value()?;
+                    Some(all / distinct.max(1) as f64)
+                };
                 RemoteColumn {
+                    repeats: match key == Some(name.as_str()) {
+                        true => Some(1.0),
+                        false => repeats(),
+                    },
                     distinct: match key == Some(name.as_str()) {
                         true => Some(rows),
                         false => counted.map(|n| (n as f64).min(rows).max(1.0)),
@@ -124,7 +130,6 @@ impl Remote {
             columns,
             schema: scan.projected_schema.clone(),
             rows,
-            kept,
             work: cost::of_scanning(rows),
             is_worth_it: false,
             is_forced: false,
@@ -231,11 +236,17 @@ impl Remote {
 
     /// Distinct values of an expression, where it is a column of which they are known.
     pub(super) fn distinct(&self, expr: &ScalarExpr) -> Option<f64> {
+        self.column(expr)?.distinct
+    }
+
+    /// Rows that have the same value of an expression, where it is a column of which they are known.
+    pub(super) fn repeats(&self, expr: &ScalarExpr) -> Option<f64> {
+        self.column(expr)?.repeats
+    }
+
+    fn column(&self, expr: &ScalarExpr) -> Option<&RemoteColumn> {
         let name = expr.as_column()?;
-        self.columns
-            .iter()
-            .find(|column| column.name == name)
-            .and_then(|column| column.distinct)
+        self.columns.iter().find(|column| column.name == name)
     }
 
     /// The relation with an operation on top, as the connector answers. `columns` and `schema` are those of
@@ -262,7 +273,6 @@ impl Remote {
             handle,
             columns,
             schema,
-            kept: 1.0,
             notes,
             order: None,
             table: None,
@@ -366,7 +376,7 @@ impl Remote {
             .zip(names)
             .map(|(column, name)| RemoteColumn {
                 name,
-                distinct: column.distinct,
+                ..column.clone()
             })
             .collect();
         Ok(Remote {
