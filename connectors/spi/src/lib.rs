@@ -27,6 +27,7 @@ mod scalar;
 mod snapshot;
 mod streaming;
 pub mod types;
+mod verdict;
 mod write;
 
 pub use config::{ByteSize, ConfigReference, Secret, interpolate, parse_section};
@@ -56,6 +57,7 @@ pub use relation::{AggregateCall, AggregateFunction, JoinKind, RelColumn, Relati
 pub use scalar::{ArithmeticOp, CompareOp, Literal, ScalarExpr, ValueType};
 pub use snapshot::{OpenSnapshot, SnapshotRead, SnapshotToken, Snapshots};
 pub use streaming::{BatchSource, stream_apart, stream_here, stream_of_counts};
+pub use verdict::Verdict;
 pub use write::{
     Assigned, ColumnDefault, ConflictValue, Definitions, InsertTarget, NativeStatements, NewColumn,
     NewTable, NewView, OnConflict, RowChanges, TableChange, TableSink, TruncateOptions,

@@ -1,7 +1,7 @@
 //! What the source takes over, and why not the rest.
 //!
-//! One rule per file: [`compare`], [`like`] and [`nulls`] judge a leaf of a filter, this file combines
-//! them; [`operations`] judges all else. The measure is the engine's own answer: a conjunct is taken
+//! One rule per file: [`compare`], [`like`] and [`nulls`] judge a leaf of a filter, this file gives
+//! them their words; [`operations`] judges all else. The measure is the engine's own answer: a conjunct is taken
 //! *exactly* only where the server keeps just the rows that the engine would keep, and as a *superset*
 //! where it keeps those and some more.
 
@@ -15,7 +15,7 @@ pub(crate) use compare::LIST_ITEMS;
 
 use sluice_spi::{
     Expr, FilterPushdown, JoinMethod, Literal, Operation, Pushdown, Pushed, Reason, RelColumn,
-    ScalarExpr, TableHandle, TableMetadata,
+    ScalarExpr, TableHandle, TableMetadata, Verdict,
 };
 
 use crate::config::ZeroDates;
@@ -28,16 +28,8 @@ use crate::types::ColumnType;
 /// list for each side, and a statement has more than its conditions.
 const CONDITION_BYTES: usize = 1 << 20;
 
-/// The verdict on an expression, with what to send.
-#[derive(Debug, Clone, PartialEq)]
-enum Verdict {
-    Exactly(ScalarExpr),
-    Superset(ScalarExpr, Reason),
-    No(Reason),
-}
-
 fn no(reason: impl Into<String>) -> Verdict {
-    Verdict::No(Reason(reason.into()))
+    Verdict::no(reason)
 }
 
 /// What rules may know of the columns.
@@ -92,7 +84,6 @@ impl Pushdown for Rules {
             }
         };
         let scope = Scope::of(handle, &facts);
-        let mut taken = Vec::new();
         let mut room = CONDITION_BYTES.saturating_sub(
             handle
                 .relation
@@ -101,24 +92,9 @@ impl Pushdown for Rules {
                 .filter_map(|sent| predicate_bytes(sent, scope.columns, scope.types))
                 .sum(),
         );
-        let outcome = conjuncts
-            .iter()
-            .map(|conjunct| match offer(conjunct, &scope, &mut room) {
-                Verdict::Exactly(expr) => {
-                    taken.push(expr);
-                    Pushed::Exactly
-                }
-                Verdict::Superset(expr, reason) => {
-                    taken.push(expr);
-                    Pushed::Superset(reason)
-                }
-                Verdict::No(reason) => Pushed::No(reason),
-            })
-            .collect();
-        FilterPushdown {
-            handle: handle.with_relation(handle.relation.filtered(taken)),
-            outcome,
-        }
+        FilterPushdown::judged(handle, conjuncts, |conjunct| {
+            offer(conjunct, &scope, &mut room)
+        })
     }
 
     fn apply(
@@ -160,52 +136,11 @@ fn offer(conjunct: &Expr, scope: &Scope<'_>, room: &mut usize) -> Verdict {
 }
 
 fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
+    Verdict::of(expr, &|leaf| judge_leaf(leaf, scope))
+}
+
+fn judge_leaf(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
     match expr {
-        ScalarExpr::And(all) => {
-            let mut sent = Vec::new();
-            let mut why = None;
-            for part in all {
-                match judge(part, scope) {
-                    Verdict::Exactly(part) => sent.push(part),
-                    Verdict::Superset(part, reason) => {
-                        sent.push(part);
-                        why.get_or_insert(reason);
-                    }
-                    // Without this part, more rows come back.
-                    Verdict::No(reason) => {
-                        why.get_or_insert(reason);
-                    }
-                }
-            }
-            match (sent.is_empty(), why) {
-                (true, why) => Verdict::No(why.unwrap_or_else(|| Reason("it is empty".into()))),
-                (false, None) => Verdict::Exactly(ScalarExpr::And(sent)),
-                (false, Some(reason)) => Verdict::Superset(ScalarExpr::And(sent), reason),
-            }
-        }
-        ScalarExpr::Or(any) => {
-            let mut sent = Vec::new();
-            let mut why = None;
-            for part in any {
-                match judge(part, scope) {
-                    Verdict::Exactly(part) => sent.push(part),
-                    Verdict::Superset(part, reason) => {
-                        sent.push(part);
-                        why.get_or_insert(reason);
-                    }
-                    Verdict::No(reason) => return Verdict::No(reason),
-                }
-            }
-            match why {
-                None => Verdict::Exactly(ScalarExpr::Or(sent)),
-                Some(reason) => Verdict::Superset(ScalarExpr::Or(sent), reason),
-            }
-        }
-        // Three-valued NOT is the same here and there; the opposite of a superset is a subset.
-        ScalarExpr::Not(inner) => match judge(inner, scope) {
-            Verdict::Exactly(inner) => Verdict::Exactly(ScalarExpr::Not(Box::new(inner))),
-            Verdict::Superset(_, reason) | Verdict::No(reason) => Verdict::No(reason),
-        },
         ScalarExpr::IsNull { expr: inner, .. } => nulls::judge(expr, inner, scope),
         ScalarExpr::Column(name) => match scope.column(name) {
             Some((_, ColumnType::Bool)) => Verdict::Exactly(expr.clone()),
@@ -224,5 +159,6 @@ fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
         | ScalarExpr::Cast { .. }
         | ScalarExpr::Case { .. }
         | ScalarExpr::Coalesce { .. } => no("it is computed by the engine"),
+        ScalarExpr::And(_) | ScalarExpr::Or(_) | ScalarExpr::Not(_) => judge(expr, scope),
     }
 }

@@ -1,8 +1,9 @@
 //! What the source takes over, and why not the rest.
 //!
 //! One rule per file: [`compare`] and [`like`] judge a leaf of a filter, this file combines; [`operations`]
-//! takes joins, aggregates and their kin over [`values`]. The measure is the engine's own answer: a conjunct is taken *exactly* only where the server keeps just the rows that the
-//! engine would keep, and as a *superset* where it keeps those and some more.
+//! takes joins, aggregates and their kin over [`values`]. The measure is the engine's own answer: a conjunct is
+//! taken *exactly* only where the server keeps just the rows that the engine would keep, and as a *superset*
+//! where it keeps those and some more.
 
 mod compare;
 mod like;
@@ -13,23 +14,15 @@ mod values;
 pub(crate) use compare::LIST_ITEMS;
 use sluice_spi::{
     Expr, FilterPushdown, Literal, Operation, Pushdown, Pushed, Reason, RelColumn, ScalarExpr,
-    TableHandle, TableMetadata,
+    TableHandle, TableMetadata, Verdict,
 };
 
 use crate::facts::Facts;
 use crate::render::can_render;
 use crate::types::ColumnType;
 
-/// The verdict on an expression, with what to send.
-#[derive(Debug, Clone, PartialEq)]
-enum Verdict {
-    Exactly(ScalarExpr),
-    Superset(ScalarExpr, Reason),
-    No(Reason),
-}
-
 fn no(reason: impl Into<String>) -> Verdict {
-    Verdict::No(Reason(reason.into()))
+    Verdict::no(reason)
 }
 
 /// What rules may know of the columns.
@@ -77,25 +70,7 @@ impl Pushdown for PushdownRules {
             types: &facts.columns,
             utf8: facts.utf8,
         };
-        let mut taken = Vec::new();
-        let outcome = conjuncts
-            .iter()
-            .map(|conjunct| match offer(conjunct, &scope) {
-                Verdict::Exactly(expr) => {
-                    taken.push(expr);
-                    Pushed::Exactly
-                }
-                Verdict::Superset(expr, reason) => {
-                    taken.push(expr);
-                    Pushed::Superset(reason)
-                }
-                Verdict::No(reason) => Pushed::No(reason),
-            })
-            .collect();
-        FilterPushdown {
-            handle: handle.with_relation(handle.relation.filtered(taken)),
-            outcome,
-        }
+        FilterPushdown::judged(handle, conjuncts, |conjunct| offer(conjunct, &scope))
     }
 
     fn apply(&self, input: &TableHandle, operation: &Operation<'_>) -> Result<TableHandle, Reason> {
@@ -123,52 +98,11 @@ fn offer(conjunct: &Expr, scope: &Scope<'_>) -> Verdict {
 }
 
 fn judge(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
+    Verdict::of(expr, &|leaf| judge_leaf(leaf, scope))
+}
+
+fn judge_leaf(expr: &ScalarExpr, scope: &Scope<'_>) -> Verdict {
     match expr {
-        ScalarExpr::And(all) => {
-            let mut sent = Vec::new();
-            let mut why = None;
-            for part in all {
-                match judge(part, scope) {
-                    Verdict::Exactly(part) => sent.push(part),
-                    Verdict::Superset(part, reason) => {
-                        sent.push(part);
-                        why.get_or_insert(reason);
-                    }
-                    // Without this part, more rows come back.
-                    Verdict::No(reason) => {
-                        why.get_or_insert(reason);
-                    }
-                }
-            }
-            match (sent.is_empty(), why) {
-                (true, why) => Verdict::No(why.unwrap_or_else(|| Reason("it is empty".into()))),
-                (false, None) => Verdict::Exactly(ScalarExpr::And(sent)),
-                (false, Some(reason)) => Verdict::Superset(ScalarExpr::And(sent), reason),
-            }
-        }
-        ScalarExpr::Or(any) => {
-            let mut sent = Vec::new();
-            let mut why = None;
-            for part in any {
-                match judge(part, scope) {
-                    Verdict::Exactly(part) => sent.push(part),
-                    Verdict::Superset(part, reason) => {
-                        sent.push(part);
-                        why.get_or_insert(reason);
-                    }
-                    Verdict::No(reason) => return Verdict::No(reason),
-                }
-            }
-            match why {
-                None => Verdict::Exactly(ScalarExpr::Or(sent)),
-                Some(reason) => Verdict::Superset(ScalarExpr::Or(sent), reason),
-            }
-        }
-        // Three-valued NOT is the same here and there; the opposite of a superset is a subset.
-        ScalarExpr::Not(inner) => match judge(inner, scope) {
-            Verdict::Exactly(inner) => Verdict::Exactly(ScalarExpr::Not(Box::new(inner))),
-            Verdict::Superset(_, reason) | Verdict::No(reason) => Verdict::No(reason),
-        },
         ScalarExpr::IsNull { expr: inner, .. } => match inner.as_ref() {
             ScalarExpr::Column(name) if scope.column(name).is_some() => {
                 Verdict::Exactly(expr.clone())
