@@ -19,6 +19,7 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::lit;
 use datafusion::scalar::ScalarValue;
+use sluice_spi::types::widens;
 
 /// Which rows can still matter.
 #[derive(Debug, Clone, PartialEq)]
@@ -249,16 +250,6 @@ impl<'a> KeyColumn<'a> {
         }
         let value = key.cast_to(self.data_type).ok()?;
         (!value.is_null()).then_some(value)
-    }
-}
-
-/// A cast that keeps every value and their order, so that a key can be taken back through it.
-fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Int8, Int16, Int32, Int64, LargeUtf8, Utf8, Utf8View};
-    let is_text = |t: &DataType| matches!(t, Utf8 | LargeUtf8 | Utf8View);
-    match (from, to) {
-        (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
-        (from, to) => is_text(from) && is_text(to),
     }
 }
 

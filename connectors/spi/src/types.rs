@@ -46,3 +46,13 @@ pub fn tagged(
 pub fn pg_type(field: &Field) -> Option<&str> {
     field.metadata().get(PG_TYPE).map(String::as_str)
 }
+
+/// A cast that keeps every value and their order, and cannot fail: a value can be taken back through it.
+pub fn widens(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Int8, Int16, Int32, Int64, LargeUtf8, Utf8, Utf8View};
+    let is_text = |t: &DataType| matches!(t, Utf8 | LargeUtf8 | Utf8View);
+    match (from, to) {
+        (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
+        (from, to) => is_text(from) && is_text(to),
+    }
+}

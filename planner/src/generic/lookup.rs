@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result as EngineResult};
@@ -17,6 +16,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use sluice_catalogs::{CatalogTable, ConnectorScanExec};
 use sluice_spi::TableHandle;
+use sluice_spi::types::widens;
 
 use crate::bind::QueryPlan;
 
@@ -192,18 +192,6 @@ fn is_parameter(expr: &Expr) -> bool {
         },
         _ => false,
     }
-}
-
-/// Casts that change no value and cannot fail.
-fn widens(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Int8, Int16, Int32, Int64, LargeUtf8, Utf8, Utf8View};
-    matches!(
-        (from, to),
-        (Int8, Int16 | Int32 | Int64)
-            | (Int16, Int32 | Int64)
-            | (Int32, Int64)
-            | (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View)
-    )
 }
 
 fn has_placeholder(expr: &Expr) -> bool {
