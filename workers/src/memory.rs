@@ -1,8 +1,8 @@
 //! The memory and the spill folder of one process.
 //!
-//! Every operator reserves from one pool, shared by all queries of the process; operators that can
-//! spill get equal shares and write to disk beyond theirs. The pool remembers its peak. Relies on
-//! DataFusion's pools; never frees anything itself.
+//! Every operator reserves from one pool, shared by all queries of the process. Half of it goes to whoever comes
+//! first; of the rest, operators that can spill get equal shares and write to disk beyond theirs. The pool
+//! remembers its peak. Relies on DataFusion's pools; never frees anything itself.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -89,12 +89,18 @@ fn config_error(message: String) -> Error {
 /// The pool of the process, with its peak.
 #[derive(Debug)]
 struct MeteredPool {
+    /// Its equal shares count every operator that could spill, also the many that hold nothing.
     inner: TrackConsumersPool<FairSpillPool>,
     limit_bytes: usize,
     peak_bytes: AtomicUsize,
 }
 
 impl MeteredPool {
+    /// Up to here nobody is asked for fairness.
+    fn first_come_bytes(&self) -> usize {
+        self.limit_bytes / 2
+    }
+
     fn note_peak(&self) {
         self.peak_bytes
             .fetch_max(self.inner.reserved(), Ordering::Relaxed);
@@ -130,7 +136,11 @@ impl MemoryPool for MeteredPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> EngineResult<()> {
-        self.inner.try_grow(reservation, additional)?;
+        if self.inner.reserved().saturating_add(additional) <= self.first_come_bytes() {
+            self.inner.grow(reservation, additional);
+        } else {
+            self.inner.try_grow(reservation, additional)?;
+        }
         self.note_peak();
         Ok(())
     }
@@ -149,6 +159,29 @@ mod tests {
     use sluice_spi::ByteSize;
 
     use super::*;
+
+    #[test]
+    fn half_of_it_is_for_whoever_comes_first() {
+        let env = runtime_env(&MemoryConfig {
+            limit: ByteSize(1000),
+            ..Default::default()
+        })
+        .unwrap();
+        let spills = |name: &str| {
+            MemoryConsumer::new(name)
+                .with_can_spill(true)
+                .register(&env.memory_pool)
+        };
+        let idle: Vec<MemoryReservation> = (0..7).map(|_| spills("exchange")).collect();
+        let busy = spills("aggregate");
+        busy.try_grow(400).unwrap();
+        // An eighth of 800 is 100: it has more, and others want their part of the other half.
+        busy.try_grow(1).unwrap_err();
+        idle[0].try_grow(100).unwrap();
+        idle[0].try_grow(1).unwrap_err();
+        busy.shrink(350);
+        busy.try_grow(50).unwrap();
+    }
 
     #[test]
     fn the_limit_holds_and_the_peak_stays() {
