@@ -2,6 +2,7 @@
 
 mod broadcast_keys_to_scans;
 mod estimate;
+mod keep_filters_above_groups;
 mod push_filters_by_position;
 mod push_semi_join_below_join;
 pub(crate) mod pushdown;
@@ -42,8 +43,14 @@ fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ];
     let mut rules = Optimizer::new().rules;
     for rule in &mut rules {
-        if rule.name() == "single_distinct_aggregation_to_group_by" {
-            *rule = Arc::new(single_distinct::SingleDistinct::default());
+        match rule.name() {
+            "push_down_filter" => {
+                *rule = Arc::new(keep_filters_above_groups::KeepFiltersAboveGroups::default());
+            }
+            "single_distinct_aggregation_to_group_by" => {
+                *rule = Arc::new(single_distinct::SingleDistinct::default());
+            }
+            _ => {}
         }
     }
     let after = rules

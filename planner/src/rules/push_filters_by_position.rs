@@ -39,7 +39,8 @@ type Filter = Arc<dyn PhysicalExpr>;
 type Plan = Arc<dyn ExecutionPlan>;
 type Pushed = FilterPushdownPropagation<Plan>;
 
-/// For each column of a node: what it is in one input, if it is there.
+/// For each column of a node: what it is in one input, if it is there. An input without a route is closed: not
+/// even a filter without columns may pass.
 type Route = Vec<Option<Filter>>;
 
 /// See the module. Takes the place of the engine's two rules, one for each phase.
@@ -82,7 +83,7 @@ fn push(
     let mut children = Vec::with_capacity(own.len());
     for (at, child) in node.children().into_iter().enumerate() {
         let own = own.get(at).cloned().unwrap_or_default();
-        let route = routes.get(at);
+        let route = routes.get(at).and_then(Option::as_ref);
         // Which filter each one that goes down is: of this node's own first, then of its parents'.
         let own_sent = own.iter().filter(|filter| is_stable(filter));
         let mut sent: Vec<Filter> = own_sent.map(Arc::clone).collect();
@@ -146,9 +147,9 @@ fn push(
     Ok(result)
 }
 
-/// A filter with columns that its projection drops or renames cannot absorb what its input does not take
-/// over: the engine looks for the columns by name. Says for each of the filters whether the node never
-/// hears of it, and returns those it does.
+/// A node that stops after some rows would choose others among fewer. A filter with columns that its
+/// projection drops or renames cannot absorb what its input does not take over: the engine looks for the
+/// columns by name. Says for each of the filters whether the node never hears of it, and returns those it does.
 fn withheld(
     node: &Plan,
     parents: Vec<Filter>,
@@ -158,7 +159,8 @@ fn withheld(
         && node
             .downcast_ref::<FilterExec>()
             .is_some_and(|filter| filter.projection().is_some());
-    let kept_from = by_name && has_namesakes(&node.children()[0].schema());
+    let kept_from =
+        node.fetch().is_some() || by_name && has_namesakes(&node.children()[0].schema());
     let flags = vec![kept_from; parents.len()];
     (flags, if kept_from { Vec::new() } else { parents })
 }
@@ -170,20 +172,19 @@ fn has_namesakes(schema: &arrow::datatypes::Schema) -> bool {
 }
 
 /// Where a node's columns come from, for each of its inputs; empty where nothing may pass.
-fn routes(node: &Plan) -> Result<Vec<Route>> {
+fn routes(node: &Plan) -> Result<Vec<Option<Route>>> {
     if let Some(filter) = node.downcast_ref::<FilterExec>() {
         let input = filter.input().schema();
         let route = match filter.projection().as_ref() {
             Some(projection) => projection.iter().map(|at| column(&input, *at)).collect(),
             None => same(&input),
         };
-        return Ok(vec![route]);
+        return Ok(vec![Some(route)]);
     }
     if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
         let expr = |expr: &Filter| is_stable(expr).then(|| Arc::clone(expr));
-        return Ok(vec![
-            projection.expr().iter().map(|e| expr(&e.expr)).collect(),
-        ]);
+        let route = projection.expr().iter().map(|e| expr(&e.expr)).collect();
+        return Ok(vec![Some(route)]);
     }
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
         return Ok(join_routes(join));
@@ -196,15 +197,14 @@ fn routes(node: &Plan) -> Result<Vec<Route>> {
         || node.is::<CooperativeExec>()
         || node.is::<BufferExec>()
         || node.is::<UnionExec>()
-        // A sort that keeps a few rows would keep others of fewer.
         || node.is::<SortExec>();
-    if !passes || node.fetch().is_some() {
+    if !passes {
         return Ok(Vec::new());
     }
     Ok(node
         .children()
         .iter()
-        .map(|child| same(&child.schema()))
+        .map(|child| Some(same(&child.schema())))
         .collect())
 }
 
@@ -222,7 +222,7 @@ fn same(schema: &arrow::datatypes::Schema) -> Route {
 /// A side of a join takes filters on its columns where a row that the filter drops makes no row of the join
 /// that the filter would keep. The other side of a semi-join has rows that matter only by their keys, and
 /// the keys of a row that comes out are equal on both.
-fn join_routes(join: &HashJoinExec) -> Vec<Route> {
+fn join_routes(join: &HashJoinExec) -> Vec<Option<Route>> {
     use JoinType::{
         Full, Inner, Left, LeftAnti, LeftMark, LeftSemi, Right, RightAnti, RightMark, RightSemi,
     };
@@ -265,26 +265,24 @@ fn join_routes(join: &HashJoinExec) -> Vec<Route> {
         let of_side = columns.iter().map(|c| (c.side == out).then_some(c.index));
         of_side.map(|at| at.and_then(other)).collect()
     };
-    let none = || vec![None; columns.len()];
     match join.join_type() {
-        Inner => vec![side(JoinSide::Left), side(JoinSide::Right)],
-        Left | LeftAnti | LeftMark => vec![side(JoinSide::Left), none()],
-        Right | RightAnti | RightMark => vec![none(), side(JoinSide::Right)],
-        Full => vec![none(), none()],
-        LeftSemi => vec![side(JoinSide::Left), keys(JoinSide::Left)],
-        RightSemi => vec![keys(JoinSide::Right), side(JoinSide::Right)],
+        Inner => vec![Some(side(JoinSide::Left)), Some(side(JoinSide::Right))],
+        Left | LeftAnti | LeftMark => vec![Some(side(JoinSide::Left)), None],
+        Right | RightAnti | RightMark => vec![None, Some(side(JoinSide::Right))],
+        Full => vec![None, None],
+        LeftSemi => vec![Some(side(JoinSide::Left)), Some(keys(JoinSide::Left))],
+        RightSemi => vec![Some(keys(JoinSide::Right)), Some(side(JoinSide::Right))],
     }
 }
 
 /// Filters on what is grouped by choose groups. Not so where groups exist without a row, and not on a
 /// column that some grouping set leaves out.
-fn aggregate_route(aggregate: &AggregateExec) -> Route {
+fn aggregate_route(aggregate: &AggregateExec) -> Option<Route> {
     let group_by = aggregate.group_expr();
     let sets = group_by.groups();
     let is_whole = |set: &Vec<bool>| set.iter().all(|is_null| *is_null);
-    let width = aggregate.schema().fields().len();
     if group_by.is_true_no_grouping() || sets.iter().any(is_whole) {
-        return vec![None; width];
+        return None;
     }
     let mut route: Route = group_by
         .expr()
@@ -295,8 +293,8 @@ fn aggregate_route(aggregate: &AggregateExec) -> Route {
             (everywhere && is_stable(expr)).then(|| Arc::clone(expr))
         })
         .collect();
-    route.resize(width, None);
-    route
+    route.resize(aggregate.schema().fields().len(), None);
+    Some(route)
 }
 
 /// The filter as it reads below, `None` where some column is not there.
