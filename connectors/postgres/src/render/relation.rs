@@ -16,6 +16,8 @@ use crate::types::ColumnType;
 pub(super) struct Select {
     /// After FROM.
     from: String,
+    /// The name of FROM's one item, where its columns are written without it.
+    item: Option<String>,
     /// FROM is more than one item.
     joined: bool,
     /// Each needs no parentheses below AND.
@@ -30,9 +32,10 @@ pub(super) struct Select {
 }
 
 impl Select {
-    fn of(from: String, fields: Vec<Field>) -> Select {
+    fn of(from: String, item: Option<String>, fields: Vec<Field>) -> Select {
         Select {
             from,
+            item,
             joined: false,
             filters: Vec::new(),
             grouped: None,
@@ -116,16 +119,19 @@ impl Writer {
                 let alias = aliased.then(|| self.alias());
                 let fields = table_fields(columns, leaves.next()?, alias.as_deref())?;
                 if let Some(share) = self.share.take() {
-                    return (!aliased)
-                        .then(|| share.item(table, columns))?
-                        .map(|from| Select::of(from, fields));
+                    let from = (!aliased).then(|| share.item(table, columns))??;
+                    return Some(Select::of(from, Some(quote_identifier(table)?), fields));
                 }
-                let mut from =
-                    format!("{}.{}", quote_identifier(schema)?, quote_identifier(table)?);
-                if let Some(alias) = alias {
-                    from.push_str(&format!(" AS \"{alias}\""));
-                }
-                Some(Select::of(from, fields))
+                let name = quote_identifier(table)?;
+                let mut from = format!("{}.{name}", quote_identifier(schema)?);
+                let item = match alias {
+                    Some(alias) => {
+                        from.push_str(&format!(" AS \"{alias}\""));
+                        None
+                    }
+                    None => Some(name),
+                };
+                Some(Select::of(from, item, fields))
             }
             Relation::Native { text, columns } => {
                 let alias = match aliased {
@@ -141,7 +147,7 @@ impl Writer {
                 // The line break ends a comment at the text's end. That the text is one statement, and
                 // so cannot close the parenthesis, was checked by the server (`passthrough`).
                 let from = format!("(\n{text}\n) AS \"{alias}\"({})", names.join(", "));
-                Some(Select::of(from, fields))
+                Some(Select::of(from, item_name(&alias, aliased), fields))
             }
             Relation::Filter { input, predicates } => {
                 let input = self.relation(input, leaves, aliased)?;
@@ -161,7 +167,12 @@ impl Writer {
                 // Expressions of expressions would be written again and again.
                 let nests = select.fields.iter().any(|f| f.computed)
                     && exprs.iter().any(|e| e.as_column().is_none());
-                if select.distinct || nests {
+                // ORDER BY takes a name for an output's before it takes it for a column's.
+                let renames = exprs
+                    .iter()
+                    .zip(columns)
+                    .any(|(expr, column)| expr.as_column() != Some(column.name.as_str()));
+                if select.distinct || nests || (renames && !select.order.is_empty()) {
                     select = self.closed(select, aliased)?;
                 }
                 let fields = self.outputs(exprs, columns, &select.fields)?;
@@ -203,7 +214,7 @@ impl Writer {
                 }
                 let order = keys
                     .iter()
-                    .map(|key| self.sort_key(key, &select.fields))
+                    .map(|key| self.sort_key(key, &select))
                     .collect::<Option<Vec<_>>>()?;
                 Some(Select {
                     order,
@@ -250,7 +261,7 @@ impl Writer {
                 let alias = self.alias();
                 let from = format!("({}) AS \"{alias}\"", texts.join(" UNION ALL "));
                 let fields = table_fields(columns, &types?, aliased.then_some(alias.as_str()))?;
-                Some(Select::of(from, fields))
+                Some(Select::of(from, item_name(&alias, aliased), fields))
             }
         }
     }
@@ -311,7 +322,7 @@ impl Writer {
                 Field::of_table(&field.column, &field.column_type, alias)
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Select::of(from, fields))
+        Some(Select::of(from, item_name(&alias, aliased), fields))
     }
 
     fn outputs(
@@ -454,15 +465,22 @@ impl Writer {
         })
     }
 
-    fn sort_key(&mut self, key: &SortKey, fields: &[Field]) -> Option<String> {
-        let field = find(fields, key.expr.as_column()?)?;
+    fn sort_key(&mut self, key: &SortKey, select: &Select) -> Option<String> {
+        let mut field = find(&select.fields, key.expr.as_column()?)?.clone();
+        // A bare name would be that of an output (`a AS b`, and also `b::text`) where there is one.
+        if let Some(item) = &select.item
+            && !field.computed
+            && !select.fields.iter().all(is_itself)
+        {
+            field.sql = format!("{item}.{}", field.sql);
+        }
         let collate = match field.column_type {
             ColumnType::Bpchar { .. } => BYTE_ORDER,
             _ => "",
         };
         Some(format!(
             "{}{collate}{} NULLS {}",
-            operand(field, true),
+            operand(&field, true),
             if key.descending { " DESC" } else { "" },
             if key.nulls_first { "FIRST" } else { "LAST" }
         ))
@@ -518,6 +536,18 @@ impl Writer {
         }
         Some(left)
     }
+}
+
+/// The alias, where columns are written without it.
+fn item_name(alias: &str, aliased: bool) -> Option<String> {
+    (!aliased).then(|| format!("\"{alias}\""))
+}
+
+/// True where a field in the list is a column under its own name.
+fn is_itself(field: &Field) -> bool {
+    !field.computed
+        && quote_identifier(&field.column.name).as_ref() == Some(&field.sql)
+        && field.column_type.select(&field.sql) == field.sql
 }
 
 /// True where every sum of the argument's values has no more digits after the point than the result.

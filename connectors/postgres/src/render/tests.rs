@@ -308,3 +308,40 @@ fn a_column_that_is_left_out_takes_its_constants_along() {
         "SELECT count(*) FROM \"s\".\"a\" WHERE \"a\" > '1'::int4"
     );
 }
+
+#[test]
+fn rows_are_sorted_by_columns_and_not_by_outputs_of_their_name() {
+    let key = |name: &str| SortKey {
+        expr: named(name),
+        descending: false,
+        nulls_first: false,
+    };
+    let top = |input: Relation| Relation::TopN {
+        input: Box::new(input),
+        keys: vec![key("b")],
+        skip: 0,
+        fetch: 3,
+    };
+    let renamed = |input: Relation| Relation::Project {
+        input: Box::new(input),
+        exprs: vec![named("b"), named("a")],
+        columns: vec![column("a", None), column("b", None)],
+    };
+    // The new "b" is the column "a", and the new "a" takes its name.
+    let sum = |input: Relation| Relation::Aggregate {
+        input: Box::new(input),
+        groups: vec![named("a")],
+        calls: Vec::new(),
+        columns: vec![column("a", None)],
+    };
+    assert_eq!(
+        written(&sum(top(renamed(numbers("t", &["a", "b"]))))),
+        "SELECT \"a\" FROM (SELECT \"b\" AS \"a\", \"a\" AS \"b\" FROM \"s\".\"t\" \
+         ORDER BY \"t\".\"a\" NULLS LAST LIMIT 3) AS \"t1\" GROUP BY \"a\""
+    );
+    assert_eq!(
+        written(&sum(renamed(top(numbers("t", &["a", "b"]))))),
+        "SELECT \"b\" FROM (SELECT \"a\", \"b\" FROM \"s\".\"t\" \
+         ORDER BY \"b\" NULLS LAST LIMIT 3) AS \"t1\" GROUP BY \"b\""
+    );
+}
