@@ -231,6 +231,10 @@ fn servers() -> &'static Servers {
         let gateway = GatewayOptions::new()
             .catalog("a", source.catalog("shop"))
             .catalog("b", source.catalog("shop"))
+            .catalog(
+                "unshared",
+                source.catalog("shop") + "snapshot = \"statement\"\n",
+            )
             .workers(WORKERS)
             .start();
         Servers { source, gateway }
@@ -374,6 +378,31 @@ fn explain_tells_of_keys() {
             .lines();
         assert!(ran.contains("Keys sent: 214"), "{ran}");
         assert!(ran.contains("Rows saved: about 39786 of 40000"), "{ran}");
+    }
+}
+
+/// An aggregate on workers computes the groups that a join asks for, whose keys are read a second time: only
+/// where a row that comes in between is seen by neither read.
+#[test]
+fn a_table_is_read_again_only_under_one_snapshot() {
+    let _alone = leaks::alone();
+    let mut session = servers().gateway.connect("sluice");
+    for setting in ["SET sluice.workers = 2", "SET sluice.distribute_above = 0"] {
+        session.query(setting).expect("the setting exists");
+    }
+    for (catalog, reads) in [("a", 2), ("unshared", 1)] {
+        let plan = session
+            .query(&format!(
+                "EXPLAIN SELECT s.id, g.n FROM {catalog}.public.small s \
+                 JOIN (SELECT id, count(*) AS n FROM b.public.big GROUP BY id) g ON s.id = g.id"
+            ))
+            .expect("it plans")
+            .lines();
+        assert_eq!(
+            plan.matches(&format!("on {catalog}.public.small")).count(),
+            reads,
+            "{plan}"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! Folders and files → schemas, tables and their data files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::store::Stores;
 const MAX_FILES: usize = 500_000;
 /// Listings kept. Each holds some 200 bytes a file.
 const MAX_LISTINGS: usize = 256;
+/// Listings that running queries share between their scans; the oldest goes first. Most queries need one for each
+/// of their tables, and only until they are planned.
+const MAX_QUERY_LISTINGS: usize = 256;
 /// S3 lists 1,000 keys a request and bills each; new files may wait this long.
 const REMOTE_LISTING_TTL: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,7 @@ pub(crate) struct Layout {
     ttl: Option<Duration>,
     stores: Arc<Stores>,
     listings: Mutex<HashMap<String, KeptListing>>,
+    query_listings: Mutex<VecDeque<QueryListing>>,
 }
 
 /// Where a table's files are, and how they are written.
@@ -46,6 +50,14 @@ pub(crate) struct TableSource {
 /// A listing, when it was made, and [`Stores::changes`] at that time.
 struct KeptListing {
     at: Instant,
+    changes: u64,
+    listing: Arc<Listing>,
+}
+
+/// The listing that all scans of a query read by, and [`Stores::changes`] when it was chosen.
+struct QueryListing {
+    query: Arc<str>,
+    table: String,
     changes: u64,
     listing: Arc<Listing>,
 }
@@ -138,6 +150,7 @@ impl Layout {
             ttl: config.listing_ttl_seconds.map(Duration::from_secs),
             stores,
             listings: Mutex::default(),
+            query_listings: Mutex::default(),
         })
     }
 
@@ -248,7 +261,7 @@ impl Layout {
         } else {
             REMOTE_LISTING_TTL
         });
-        let key = format!("{location}|{format:?}");
+        let key = table_key(location, format);
         let changes = self.stores.changes();
         if let Some(kept) = self.listings.lock().get(&key)
             && kept.at.elapsed() < ttl
@@ -278,6 +291,42 @@ impl Layout {
                 },
             );
         }
+        Ok(listing)
+    }
+
+    /// The same, and for each scan of one query the same files.
+    pub(crate) async fn files_of_query(
+        &self,
+        location: &Location,
+        format: Option<FileFormat>,
+        query: &Arc<str>,
+    ) -> Result<Arc<Listing>> {
+        let table = table_key(location, format);
+        let changes = self.stores.changes();
+        let chosen = |chosen: &VecDeque<QueryListing>| {
+            chosen
+                .iter()
+                .find(|c| c.query == *query && c.table == table && c.changes == changes)
+                .map(|c| c.listing.clone())
+        };
+        if let Some(listing) = chosen(&self.query_listings.lock()) {
+            return Ok(listing);
+        }
+        let listing = self.files(location, format).await?;
+        let mut listings = self.query_listings.lock();
+        // Another scan of the query may have been faster.
+        if let Some(listing) = chosen(&listings) {
+            return Ok(listing);
+        }
+        if listings.len() >= MAX_QUERY_LISTINGS {
+            listings.pop_front();
+        }
+        listings.push_back(QueryListing {
+            query: query.clone(),
+            table,
+            changes,
+            listing: listing.clone(),
+        });
         Ok(listing)
     }
 
@@ -415,6 +464,10 @@ fn arrange(
         keys: keys.map(|(keys, _)| keys).unwrap_or_default(),
         files,
     })
+}
+
+fn table_key(location: &Location, format: Option<FileFormat>) -> String {
+    format!("{location}|{format:?}")
 }
 
 #[cfg(test)]

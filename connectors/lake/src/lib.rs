@@ -152,6 +152,11 @@ impl Connector for LakeConnector {
         }
     }
 
+    // A file never changes, and a query lists each table once.
+    fn reads_agree(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<String> {
         let schemas = self.layout.schemas().await?;
         Ok(match schemas.len() {

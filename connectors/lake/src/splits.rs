@@ -35,9 +35,10 @@ impl SplitSource for LakeConnector {
     async fn splits(&self, handle: &TableHandle, request: &SplitRequest) -> Result<Vec<Split>> {
         let payload = TablePayload::of(handle)?;
         let location = payload.location()?;
+        let format = payload.explicit_format.then_some(payload.format);
         let listing = self
             .layout
-            .files(&location, payload.explicit_format.then_some(payload.format))
+            .files_of_query(&location, format, &request.query_id)
             .await?;
 
         // Partition predicates choose files; they were promised to hold exactly.

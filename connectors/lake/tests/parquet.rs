@@ -612,3 +612,26 @@ async fn splits_cover_every_row_once() {
         assert!(ids.iter().enumerate().all(|(i, id)| i as i64 == *id) && ids.len() == 2_400_000);
     }
 }
+
+/// A plan may read a table twice: a file that comes in between is in neither read, or in both.
+#[tokio::test]
+async fn a_query_lists_a_table_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str| {
+        let ids: Int64Array = (0..10).collect();
+        let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap();
+        write_parquet(&dir.path().join("s/t").join(name), &[batch], 10);
+    };
+    write("a.parquet");
+    let lake = lake(dir.path(), "");
+    let found = table(&lake, "s", "t").await;
+    let first = splits_of(&lake, &found.handle, 1, "one").await.unwrap();
+    write("b.parquet");
+    let again = splits_of(&lake, &found.handle, 1, "one").await.unwrap();
+    let other = splits_of(&lake, &found.handle, 1, "two").await.unwrap();
+    let payloads = |splits: &[sluice_spi::Split]| -> Vec<Vec<u8>> {
+        splits.iter().map(|split| split.payload.clone()).collect()
+    };
+    assert_eq!(payloads(&first), payloads(&again));
+    assert_ne!(payloads(&first), payloads(&other));
+}

@@ -191,6 +191,11 @@ impl Connector for Memory {
         true
     }
 
+    // A query sees as many rows as its first scan saw.
+    fn reads_agree(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<String> {
         Ok(format!(
             "{} bytes of tables in memory",

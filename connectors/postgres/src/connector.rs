@@ -156,6 +156,10 @@ impl Connector for PostgresCatalog {
         Some(&self.snapshots)
     }
 
+    fn reads_agree(&self) -> bool {
+        self.source.shares_snapshots()
+    }
+
     fn forget(&self) {
         self.splits.forget();
     }

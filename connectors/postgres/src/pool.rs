@@ -5,9 +5,9 @@
 //! transaction is over and its session is as it was made; anything else is cancelled and closed.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use sluice_spi::{ConnectionBudgets, ConnectionPool, Error, PoolTimes, Pooled, Result};
@@ -25,6 +25,10 @@ const STATEMENTS_PER_CONNECTION: usize = 256;
 /// later.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A server that shared no snapshot is asked again after this long: a replica may have become the primary, and
+/// a pooler in between may have been set up otherwise.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
+
 /// One catalog's server.
 ///
 /// Connections wait for each other: one that keeps a snapshot waits for its readers, and one that writes
@@ -41,8 +45,10 @@ pub(crate) struct Source {
     /// Connections that write.
     writers: Arc<Semaphore>,
     mapping: TypeMapping,
-    /// Statements of a query may share a snapshot.
-    snapshots: AtomicBool,
+    /// The catalog's file lets statements of a query share a snapshot.
+    may_share_snapshots: bool,
+    /// When the server last refused to share one.
+    snapshots_refused: Mutex<Option<Instant>>,
 }
 
 impl Source {
@@ -74,7 +80,8 @@ impl Source {
             writers: Arc::new(Semaphore::new(
                 target.max_connections.div_ceil(2).saturating_sub(1).max(1),
             )),
-            snapshots: AtomicBool::new(target.share_snapshots && target.max_connections > 1),
+            may_share_snapshots: target.share_snapshots && target.max_connections > 1,
+            snapshots_refused: Mutex::new(None),
         })
     }
 
@@ -91,14 +98,21 @@ impl Source {
 
     /// Whether the statements of a query share a snapshot. Not with a single connection, where the one that
     /// keeps it would leave none to read with; not with several hosts, where it might be another's; and not
-    /// once the server refused.
+    /// while the server is known to refuse.
     pub(crate) fn shares_snapshots(&self) -> bool {
-        self.snapshots.load(Ordering::Relaxed)
+        let refused = *self.lock_refusal();
+        self.may_share_snapshots && refused.is_none_or(|at| at.elapsed() >= SNAPSHOT_RETRY)
     }
 
-    /// The server has no snapshots to share.
+    /// The server has no snapshots to share, as far as it said now.
     pub(crate) fn refuse_snapshots(&self) {
-        self.snapshots.store(false, Ordering::Relaxed);
+        *self.lock_refusal() = Some(Instant::now());
+    }
+
+    fn lock_refusal(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.snapshots_refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The right to keep a connection for a snapshot.

@@ -63,7 +63,11 @@ impl Snapshots for SharedSnapshots {
     async fn open(&self, reads: &[SnapshotRead<'_>]) -> Result<Option<OpenSnapshot>> {
         let several = reads.iter().any(|read| read.splits.len() > 1);
         if !self.source.shares_snapshots() {
-            return self.without(several);
+            return if several {
+                Err(self.unshared())
+            } else {
+                Ok(None)
+            };
         }
         let permit = self.source.exporter().await?;
         let checked = reads
@@ -107,7 +111,7 @@ impl Snapshots for SharedSnapshots {
                         "the source shares no snapshots: each statement sees a moment of its own"
                     );
                     self.source.refuse_snapshots();
-                    return self.without(several);
+                    return Err(self.unshared());
                 }
                 Err(Failure::Check(error)) => {
                     session.idle();
@@ -132,11 +136,9 @@ impl Snapshots for SharedSnapshots {
 }
 
 impl SharedSnapshots {
-    fn without(&self, several: bool) -> Result<Option<OpenSnapshot>> {
-        if !several {
-            return Ok(None);
-        }
-        // The next plan has one statement per table.
+    /// Every plan that counts on one moment is made again. The next one has one statement per table, and reads
+    /// none of them twice but where the user wrote it so.
+    fn unshared(&self) -> Error {
         let error = Error::new(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!(
@@ -144,7 +146,7 @@ impl SharedSnapshots {
                 self.source.catalog()
             ),
         );
-        Err(error.with_source(self.source.catalog()).with_stale_plan())
+        error.with_source(self.source.catalog()).with_stale_plan()
     }
 }
 

@@ -56,6 +56,12 @@ pub trait Connector: Send + Sync {
         None
     }
 
+    /// True where all reads of one query see the same rows: they share a snapshot, or rows never change. Only
+    /// then may a plan read a table once more than it was written.
+    fn reads_agree(&self) -> bool {
+        false
+    }
+
     /// Forgets what was remembered about tables (sizes, layouts): metadata was flushed.
     fn forget(&self) {}
 

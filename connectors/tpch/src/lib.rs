@@ -172,6 +172,11 @@ impl Connector for Tpch {
         }
     }
 
+    // Rows are computed.
+    fn reads_agree(&self) -> bool {
+        true
+    }
+
     async fn ping(&self) -> Result<String> {
         Ok(statistics::summary())
     }

@@ -9,7 +9,9 @@
 //! key that no row of `L` has, and the join does nothing with it (inner, and the right side of a left, semi
 //! or plain anti join). NULL keys equal nothing, so their group is left out rightly. Not done: keys that are
 //! computed, NULL-aware joins or joins where NULL equals NULL, volatile expressions in either part (`K` is
-//! computed a second time), grouping sets, parts of `L` that are more than scans, filters and joins.
+//! computed a second time), grouping sets, parts of `L` that are more than scans, filters and joins; and scans of
+//! sources that may have other rows when they are read a second time: a row of `L` that came in between would
+//! not find its group.
 //!
 //! Cost test: by estimate, `K` names few of the groups, and reading it again costs little next to the
 //! aggregate's own input. Only where workers take part: in one process, the join's run-time filter does the
@@ -19,9 +21,12 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality, Result};
-use datafusion::logical_expr::{Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{
+    Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, TableScan,
+};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
-use sluice_catalogs::SluiceOptions;
+use sluice_catalogs::{CatalogTable, SluiceOptions};
 
 use super::estimate::Estimate;
 use super::semi_joins::{Origin, below, column_of, is_allowed, is_volatile, origins};
@@ -180,12 +185,13 @@ fn affordable_keys<'a>(
         .min_by(|(a, _), (b, _)| a.estimate.scanned.total_cmp(&b.estimate.scanned))
 }
 
-/// Made of what is cheap to compute twice and whose rows do not depend on each other.
+/// Made of what is cheap to compute twice, gives the same rows both times, and whose rows do not depend on each
+/// other.
 fn is_simple(plan: &LogicalPlan) -> bool {
     !plan
         .exists(|node| {
             Ok(match node {
-                LogicalPlan::TableScan(scan) => scan.fetch.is_some(),
+                LogicalPlan::TableScan(scan) => scan.fetch.is_some() || !reads_agree(scan),
                 LogicalPlan::Filter(_)
                 | LogicalPlan::Projection(_)
                 | LogicalPlan::SubqueryAlias(_)
@@ -194,6 +200,15 @@ fn is_simple(plan: &LogicalPlan) -> bool {
             })
         })
         .unwrap_or(true)
+}
+
+/// True where the table has the same rows for each read of a query.
+fn reads_agree(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source).is_ok_and(|provider| {
+        provider
+            .downcast_ref::<CatalogTable>()
+            .is_some_and(|table| table.catalog().connector().reads_agree())
+    })
 }
 
 fn is_reduced(plan: &LogicalPlan) -> bool {

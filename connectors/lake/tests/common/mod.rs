@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -86,16 +87,28 @@ pub async fn table(lake: &Arc<dyn Connector>, schema: &str, name: &str) -> Table
         .expect("the table is there")
 }
 
+/// The splits for a query of their own.
 pub async fn splits(
     lake: &Arc<dyn Connector>,
     handle: &TableHandle,
     parallelism: usize,
 ) -> Result<Vec<Split>> {
+    static QUERIES: AtomicUsize = AtomicUsize::new(0);
+    let query = format!("q{}", QUERIES.fetch_add(1, Ordering::Relaxed));
+    splits_of(lake, handle, parallelism, &query).await
+}
+
+pub async fn splits_of(
+    lake: &Arc<dyn Connector>,
+    handle: &TableHandle,
+    parallelism: usize,
+    query: &str,
+) -> Result<Vec<Split>> {
     lake.splits()
         .splits(
             handle,
             &SplitRequest {
-                query_id: "q".into(),
+                query_id: query.into(),
                 parallelism,
                 limit: None,
             },
