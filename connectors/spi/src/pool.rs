@@ -74,6 +74,8 @@ struct State<C> {
     waiting: VecDeque<(u64, oneshot::Sender<C>)>,
     next_waiter: u64,
     in_use: usize,
+    /// Connections that are being opened: their leases are held already.
+    dialing: usize,
     /// Connections to close as they come back, for other processes.
     owed: usize,
 }
@@ -96,6 +98,7 @@ impl<D: Dial> ConnectionPool<D> {
                 waiting: VecDeque::new(),
                 next_waiter: 0,
                 in_use: 0,
+                dialing: 0,
                 owed: 0,
             }),
             sweeper: Mutex::new(None),
@@ -132,9 +135,10 @@ impl<D: Dial> ConnectionPool<D> {
                 return Ok(shared.lend(connection));
             }
             drop(place);
+            let dialing = Dialing::begin(shared);
             match shared.dial.dial(lease).await {
                 Ok(connection) => {
-                    shared.lock().in_use += 1;
+                    dialing.succeed();
                     Shared::keep_sweeping(shared);
                     return Ok(shared.lend(connection));
                 }
@@ -143,6 +147,7 @@ impl<D: Dial> ConnectionPool<D> {
                     if error.code == SqlState::TOO_MANY_CONNECTIONS
                         && Instant::now() + FULL_SOURCE_RETRY < deadline =>
                 {
+                    drop(dialing);
                     sleep(FULL_SOURCE_RETRY).await;
                 }
                 Err(error) => return Err(error),
@@ -311,8 +316,8 @@ impl<D: Dial> ConnectionHolder for Shared<D> {
         let mut state = self.lock();
         let now = count.min(state.idle.len());
         let gone: Vec<_> = state.idle.drain(..now).collect();
-        // More than are out cannot come back.
-        state.owed = (state.owed + count - now).min(state.in_use);
+        // More than are out, or about to be, cannot come back.
+        state.owed = (state.owed + count - now).min(state.in_use + state.dialing);
         drop(state);
         drop(gone);
     }
@@ -326,6 +331,38 @@ impl<D: Dial> Drop for Shared<D> {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(sweeper) = sweeper.take() {
             sweeper.abort();
+        }
+    }
+}
+
+/// A connection that is being opened. Given up or failed, it has given its lease back, which pays a debt.
+struct Dialing<'a, D: Dial> {
+    shared: &'a Shared<D>,
+    succeeded: bool,
+}
+
+impl<'a, D: Dial> Dialing<'a, D> {
+    fn begin(shared: &'a Shared<D>) -> Self {
+        shared.lock().dialing += 1;
+        Dialing {
+            shared,
+            succeeded: false,
+        }
+    }
+
+    /// It is open, and in use.
+    fn succeed(mut self) {
+        self.succeeded = true;
+    }
+}
+
+impl<D: Dial> Drop for Dialing<'_, D> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.dialing -= 1;
+        match self.succeeded {
+            true => state.in_use += 1,
+            false => state.owed = state.owed.saturating_sub(1),
         }
     }
 }
@@ -544,6 +581,34 @@ mod tests {
         );
         pool.shared.close_idle(9);
         assert_eq!(counts.open.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_being_opened_can_be_owed() {
+        let (pool, counts) = pool(1, Duration::from_secs(60));
+        let owed = async {
+            while pool.shared.lock().dialing == 0 {
+                tokio::task::yield_now().await;
+            }
+            pool.shared.yield_next(1);
+        };
+        let (held, ()) = tokio::join!(pool.get(), owed);
+        drop(held.unwrap());
+        assert_eq!(counts.open.load(Ordering::SeqCst), 0, "closed, not kept");
+        // Who gives up while it dials has paid.
+        let given_up = async {
+            while pool.shared.lock().dialing == 0 {
+                tokio::task::yield_now().await;
+            }
+            pool.shared.yield_next(1);
+        };
+        tokio::select! {
+            biased;
+            () = given_up => {}
+            _ = pool.get() => panic!("dialing takes longer"),
+        }
+        let state = pool.shared.lock();
+        assert_eq!((state.dialing, state.owed), (0, 0));
     }
 
     #[tokio::test]
