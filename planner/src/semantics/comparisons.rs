@@ -1,4 +1,5 @@
-//! What compares: `=`, `<`, BETWEEN, IN, and the keys that rows are grouped, sorted or joined by.
+//! What compares: `=` and `<`, which [`super::lists`] makes of BETWEEN and IN too, and the keys that rows are
+//! grouped, sorted or joined by.
 //!
 //! Both sides get one type that loses nothing, and values that PostgreSQL holds equal get one form: -0 is 0, an
 //! interval is its length, `character(n)` has no trailing blanks. A column against a constant stays bare where it
@@ -8,12 +9,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 
 use super::branches;
 use super::literals::{as_float, typed_as};
-use super::operators::{binary, literal_type, pair};
+use super::operators::{literal_type, pair};
 use super::text;
 use super::types::{as_decimal, call, cast_to, is_text, type_of};
 
@@ -170,7 +170,7 @@ fn midnight(date: Expr) -> Result<Expr> {
 
 /// A column of dates against a moment within a day, as a comparison with that day.
 fn whole_days(left: &Expr, op: Operator, right: &Expr) -> Option<Expr> {
-    use Operator::{Gt, GtEq, Lt, LtEq};
+    use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     let moment = |expr: &Expr| match expr {
         Expr::Literal(ScalarValue::TimestampMicrosecond(Some(micros), None), _) => {
             let day = micros.div_euclid(MICROSECONDS_PER_DAY);
@@ -186,15 +186,20 @@ fn whole_days(left: &Expr, op: Operator, right: &Expr) -> Option<Expr> {
         _ => return None,
     };
     let is_date = matches!(dates, Expr::Column(_));
-    let op = match op {
-        Lt | LtEq => LtEq,
-        Gt | GtEq => Gt,
-        _ => return None,
-    };
-    is_date.then(|| {
+    let compared = |op| {
         let day = Expr::Literal(ScalarValue::Date32(Some(day)), None);
         pair(dates.clone(), op, day)
-    })
+    };
+    is_date.then(|| {
+        Some(match op {
+            Lt | LtEq => compared(LtEq),
+            Gt | GtEq => compared(Gt),
+            // No date is that moment; what NULL is stays unknown.
+            Eq => compared(Lt).and(compared(Gt)),
+            NotEq => compared(LtEq).or(compared(Gt)),
+            _ => return None,
+        })
+    })?
 }
 
 /// The type that two exact numbers are compared as, where the engine knows none: it has no common type of
@@ -287,139 +292,4 @@ fn typed_pair(left: Expr, l: &DataType, right: Expr, r: &DataType) -> Result<(Ex
         return Ok((left.data, right, left.transformed));
     }
     Ok((left, right, false))
-}
-
-/// BETWEEN with its bounds typed.
-pub(super) fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Between {
-        expr,
-        negated,
-        low,
-        high,
-    } = between;
-    let rebuilt = |expr, low, high| {
-        Expr::Between(Between {
-            expr,
-            negated,
-            low,
-            high,
-        })
-    };
-    let Some(data_type) = type_of(&expr, schema) else {
-        return Ok(Transformed::no(rebuilt(expr, low, high)));
-    };
-    // Two comparisons, each with what its own two types need.
-    let moments = |bound: &Expr| match (&data_type, type_of(bound, schema)) {
-        (DataType::Date32 | DataType::Timestamp(..), Some(bound)) => {
-            bound.is_temporal() && bound != data_type
-        }
-        _ => false,
-    };
-    let apart = data_type.is_floating()
-        || matches!(data_type, DataType::Interval(_))
-        || text::is_padded(&expr, schema)
-        || moments(&low)
-        || moments(&high);
-    if apart {
-        let bounds = |op, bound: Box<Expr>| {
-            binary(BinaryExpr::new(expr.clone(), op, bound), schema).map(|t| t.data)
-        };
-        let inside = bounds(Operator::GtEq, low)?.and(bounds(Operator::LtEq, high)?);
-        let result = if negated {
-            Expr::Not(Box::new(inside))
-        } else {
-            inside
-        };
-        return Ok(Transformed::yes(result));
-    }
-    if is_text(&data_type) {
-        return Ok(Transformed::no(rebuilt(expr, low, high)));
-    }
-    let low = typed_as(*low, &data_type)?;
-    let high = typed_as(*high, &data_type)?;
-    let moved = low.transformed || high.transformed;
-    let between = rebuilt(expr, Box::new(low.data), Box::new(high.data));
-    Ok(Transformed::new_transformed(between, moved))
-}
-
-/// IN with its list typed.
-pub(super) fn in_list(in_list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let InList {
-        expr,
-        list,
-        negated,
-    } = in_list;
-    let Some(data_type) = type_of(&expr, schema) else {
-        return Ok(Transformed::no(Expr::InList(InList {
-            expr,
-            list,
-            negated,
-        })));
-    };
-    let mut expr = *expr;
-    let mut moved = false;
-    let mut items = Vec::with_capacity(list.len());
-    for item in list {
-        let item = if is_text(&data_type) {
-            let (_, item, stripped) = text::stripped(expr.clone(), item, schema);
-            Transformed::new_transformed(item, stripped)
-        } else {
-            typed_as(item, &data_type)?
-        };
-        moved |= item.transformed;
-        items.push(item.data);
-    }
-    match &data_type {
-        DataType::Float32 | DataType::Float64 => {
-            let mut has_zero = false;
-            for item in &mut items {
-                *item = as_float(std::mem::take(item))?;
-                has_zero |= zero_or_not(item) != Some(false);
-                if zero_or_not(item) == Some(true) {
-                    *item = lit(0.0f64);
-                }
-            }
-            if data_type == DataType::Float32 {
-                expr = cast_to(expr, DataType::Float64);
-            }
-            // Without a zero in the list, the column stays bare.
-            if has_zero {
-                expr = without_minus_zero(expr);
-            }
-            moved = true;
-        }
-        DataType::Interval(_) => {
-            expr = length(expr)?;
-            for item in &mut items {
-                *item = length(std::mem::take(item))?;
-            }
-            moved = true;
-        }
-        DataType::Date32 | DataType::Timestamp(..) => {
-            // Whatever is no moment of the same kind is compared by itself.
-            let other = |item: &Expr| {
-                type_of(item, schema).is_some_and(|t| t.is_temporal() && t != data_type)
-            };
-            if items.iter().any(other) {
-                let equal = items.into_iter().map(|item| {
-                    comparison(expr.clone(), Operator::Eq, item, schema).map(|t| t.data)
-                });
-                let mut any = lit(false);
-                for equal in equal {
-                    any = any.or(equal?);
-                }
-                return Ok(Transformed::yes(match negated {
-                    true => Expr::Not(Box::new(any)),
-                    false => any,
-                }));
-            }
-        }
-        _ => {}
-    }
-    let list = InList {
-        expr: Box::new(expr),
-        list: items,
-        negated,
-    };
-    Ok(Transformed::new_transformed(Expr::InList(list), moved))
 }

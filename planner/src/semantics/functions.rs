@@ -1,13 +1,16 @@
 //! Functions of the engine whose results have another type or rounding in PostgreSQL.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, lit, when};
+use datafusion::logical_expr::{Case, Expr, Operator, ScalarUDF, lit, when};
 
-use super::literals::as_float;
+use super::comparisons::comparison;
+use super::literals::{as_float, typed_as};
 use super::text;
 use super::types::{call as arithmetic, cast_to, decimal, digits_of, is_decimal, type_of};
 
@@ -51,6 +54,14 @@ pub(super) fn call(call: ScalarFunction, schema: &DFSchema) -> Result<Transforme
             let call = ScalarFunction { func, args };
             return Ok(Transformed::no(Expr::ScalarFunction(call)));
         }
+        ("nullif", 2) => return nullif(func, args, schema),
+        ("greatest" | "least", 1..)
+            if args
+                .iter()
+                .any(|arg| matches!(type_of(arg, schema), Some(DataType::Interval(_)))) =>
+        {
+            return extreme_interval(func.name() == "greatest", args, schema).map(Transformed::yes);
+        }
         // What prints its arguments prints `character(n)` with its padding.
         ("concat" | "concat_ws" | "format" | "octet_length", _) => {
             let mut moved = false;
@@ -73,6 +84,57 @@ pub(super) fn call(call: ScalarFunction, schema: &DFSchema) -> Result<Transforme
         return Ok(Transformed::yes(cast_to(expr, DataType::Int32)));
     }
     Ok(Transformed::no(expr))
+}
+
+/// NULL where the arguments are equal, by a comparison that the engine's own would not make.
+fn nullif(func: Arc<ScalarUDF>, args: Vec<Expr>, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let as_it_is = |args| {
+        Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction {
+            func,
+            args,
+        })))
+    };
+    let (Some(l), Some(r)) = (type_of(&args[0], schema), type_of(&args[1], schema)) else {
+        return as_it_is(args);
+    };
+    let test = comparison(args[0].clone(), Operator::Eq, args[1].clone(), schema)?;
+    // The result has the type of what is compared: beside a float or a numeric, an integer is one.
+    let keeps_type = !l.is_integer() || l == r;
+    let becomes_float = l.is_numeric() && !l.is_floating() && r.is_floating();
+    if !test.transformed || !(keeps_type || becomes_float) {
+        return as_it_is(args);
+    }
+    let value = args.into_iter().next().unwrap_or_default();
+    let value = match becomes_float {
+        true => as_float(value)?,
+        false => value,
+    };
+    when(test.data, lit(ScalarValue::Null))
+        .otherwise(value)
+        .map(Transformed::yes)
+}
+
+/// The longest or the shortest interval; of several that are equal the first.
+fn extreme_interval(longest: bool, args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> {
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    let args = args
+        .into_iter()
+        .map(|arg| typed_as(arg, &interval).map(|typed| typed.data))
+        .collect::<Result<Vec<_>>>()?;
+    let op = match longest {
+        true => Operator::GtEq,
+        false => Operator::LtEq,
+    };
+    let mut branches = Vec::with_capacity(args.len());
+    for (at, arg) in args.iter().enumerate() {
+        let mut wins = arg.clone().is_not_null();
+        for (_, other) in args.iter().enumerate().filter(|(other, _)| *other != at) {
+            let beats = comparison(arg.clone(), op, other.clone(), schema)?.data;
+            wins = wins.and(other.clone().is_null().or(beats));
+        }
+        branches.push((Box::new(wins), Box::new(arg.clone())));
+    }
+    Ok(Expr::Case(Case::new(None, branches, None)))
 }
 
 /// The sign of a numeric, which is a numeric.

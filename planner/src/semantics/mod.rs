@@ -2,7 +2,7 @@
 //!
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
-//! what PostgreSQL means ([`operators`], [`comparisons`], [`casts`], [`branches`], [`functions`], [`text`],
+//! what PostgreSQL means ([`operators`], [`comparisons`], [`lists`], [`casts`], [`branches`], [`functions`], [`text`],
 //! [`groups`]); [`aggregates`] acts while the plan is being made, since an average becomes two aggregates;
 //! [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the
 //! functions,
@@ -16,6 +16,7 @@ mod comparisons;
 mod functions;
 mod groups;
 mod keys;
+mod lists;
 mod literals;
 mod operators;
 mod outer_references;
@@ -35,8 +36,8 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Values,
-    WindowFunctionDefinition,
+    Aggregate, Distinct, DistinctOn, Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, Union,
+    Values, WindowFunctionDefinition,
 };
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::prelude::Column;
@@ -102,6 +103,7 @@ impl Pass {
     fn node_itself(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         match node {
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
             LogicalPlan::Join(join) => {
                 let join = keys::of_one_type(join)?;
                 self.expressions(LogicalPlan::Join(join))
@@ -138,6 +140,7 @@ impl Pass {
         let mapped = node.map_expressions(|expr| {
             let is_group = at < groups;
             at += 1;
+            // Its members' names would change with them.
             if matches!(expr, Expr::GroupingSet(_)) {
                 return Ok(Transformed::no(expr));
             }
@@ -156,7 +159,15 @@ impl Pass {
         let transformed = mapped.transformed;
         let recomputed = self.recomputed(mapped.data)?;
         if let LogicalPlan::Aggregate(aggregate) = recomputed.data {
-            return groups::shown(aggregate).map(Transformed::yes);
+            let shown = match aggregate.group_expr.as_slice() {
+                [Expr::GroupingSet(sets)] => {
+                    let members = self.members(sets, &schema)?;
+                    self.changed.set(true);
+                    groups::of_sets(aggregate, members)
+                }
+                _ => groups::shown(aggregate),
+            };
+            return shown.map(Transformed::yes);
         }
         Ok(Transformed::new_transformed(
             recomputed.data,
@@ -164,13 +175,24 @@ impl Pass {
         ))
     }
 
+    /// Each member of the sets once, and what it means.
+    fn members(&self, sets: &GroupingSet, schema: &DFSchema) -> Result<Vec<(Expr, Expr)>> {
+        sets.distinct_expr()
+            .into_iter()
+            .map(|member| {
+                let meant = member.clone().transform_up(|e| self.expr(e, schema))?;
+                Ok((member.clone(), meant.data))
+            })
+            .collect()
+    }
+
     fn expr(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         match expr {
             Expr::Literal(value, metadata) => Ok(literals::narrowed(value, metadata, self.narrow)),
             Expr::Negative(inner) => operators::negative(*inner, schema),
             Expr::BinaryExpr(binary) => operators::binary(binary, schema),
-            Expr::Between(between) => comparisons::between(between, schema),
-            Expr::InList(list) => comparisons::in_list(list, schema),
+            Expr::Between(between) => lists::between(between, schema),
+            Expr::InList(list) => lists::in_list(list, schema),
             Expr::Like(like) => text::like(like, schema),
             Expr::Cast(cast) => casts::cast(cast, schema),
             Expr::Case(case) => branches::case(case, schema),
@@ -208,6 +230,24 @@ impl Pass {
             Expr::ScalarFunction(call) => functions::call(call, schema),
             other => Ok(Transformed::no(other)),
         }
+    }
+
+    fn distinct_on(&self, distinct: DistinctOn) -> Result<Transformed<LogicalPlan>> {
+        let done = self.expressions(LogicalPlan::Distinct(Distinct::On(distinct)))?;
+        let LogicalPlan::Distinct(Distinct::On(mut distinct)) = done.data else {
+            return Ok(done);
+        };
+        let schema = Arc::clone(distinct.input.schema());
+        // The first keys of the order are those of the rows that are one, and stay so.
+        let mut moved = as_keys(&mut distinct.on_expr, &schema)?;
+        if let Some(order) = &mut distinct.sort_expr {
+            moved |= as_keys(order.iter_mut().map(|by| &mut by.expr), &schema)?;
+        }
+        let distinct = LogicalPlan::Distinct(Distinct::On(distinct));
+        Ok(Transformed::new_transformed(
+            distinct,
+            moved || done.transformed,
+        ))
     }
 
     fn distinct(&self, input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {

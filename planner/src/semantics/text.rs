@@ -18,8 +18,8 @@ use super::types::field_of;
 
 /// The length of a value of type `character(n)`; of `bpchar` without a length it is `None` inside.
 fn padding(expr: &Expr, schema: &DFSchema) -> Option<Option<i64>> {
-    // A constant has the type of what it meets.
-    if matches!(expr, Expr::Literal(..)) {
+    // A constant without a type has that of what it meets.
+    if matches!(expr, Expr::Literal(_, None)) {
         return None;
     }
     // A cast has the type that it says, though the engine hands an older tag on.
