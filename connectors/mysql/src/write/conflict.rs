@@ -2,7 +2,9 @@
 //! is only named where the table has no other.
 
 use mysql_async::Params;
-use sluice_spi::{ConflictValue, Error, InsertTarget, Result, SqlState, TableMetadata};
+use sluice_spi::{
+    ColumnMetadata, ConflictValue, Error, Generated, InsertTarget, Result, SqlState, TableMetadata,
+};
 
 use super::session::run;
 use super::sink::Conflict;
@@ -33,11 +35,13 @@ pub(super) async fn prepare(
         return Ok((place, Conflict::Fail));
     };
     if conflict.assignments.is_empty() {
-        let Some(first) = table.columns.first() else {
+        // One that may be assigned: what the server computes may not.
+        let assignable = |column: &&ColumnMetadata| column.generated != Generated::Expression;
+        let Some(column) = table.columns.iter().find(assignable) else {
             return Ok((place, Conflict::Fail));
         };
         // Changes nothing, so that the row is not counted.
-        let name = identifier(first.field.name())?;
+        let name = identifier(column.field.name())?;
         let tail = format!(" ON DUPLICATE KEY UPDATE {name} = {place}.{name}");
         return Ok((place, Conflict::Skip(tail)));
     }
