@@ -165,6 +165,21 @@ pub trait Pushdown: Send + Sync {
         Err(Reason(format!("the connector takes no {operation}")))
     }
 
+    /// Offers a value for `column` of the table that `input` reads. Taking it means that the source stores what
+    /// the engine's value becomes by PostgreSQL's assignment cast, and fails where that fails. Numbers that the
+    /// source rounds as PostgreSQL does are offered before the cast.
+    fn apply_assignment(
+        &self,
+        input: &TableHandle,
+        column: &str,
+        value: &Output,
+    ) -> std::result::Result<(), Reason> {
+        let _ = column;
+        let outputs = std::slice::from_ref(value);
+        self.apply(input, &Operation::Project { outputs })
+            .map(|_| ())
+    }
+
     /// What a byte costs on its way from the source, relative to the engine's own work on it: above 1 for
     /// slow links, below 1 for a source on the same machine.
     fn transfer_cost(&self) -> f64 {

@@ -19,7 +19,7 @@ use sluice_spi::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Coordinator, Run, statement_timeout, stream};
+use super::{Coordinator, Run, stream};
 use crate::engine::SessionView;
 
 /// Runs a writing statement and gives its command tag.
@@ -36,7 +36,7 @@ pub(super) async fn run(
         plan_session,
         bound,
         cancel: run.cancel.clone(),
-        deadline: statement_timeout(session).map(|timeout| run.began + timeout),
+        deadline: run.deadline,
     };
     let end = run.clone();
     let outcome = statement.run(run).await;
@@ -90,7 +90,7 @@ impl Statement<'_> {
             } => {
                 let catalog = self.writable("UPDATE", &target.catalog)?;
                 let changes = row_changes(catalog)?;
-                let Some(found) = self.rows_at_source(rows, run, "UPDATE")? else {
+                let Some(found) = self.rows_at_source(rows, columns, run, "UPDATE")? else {
                     return Ok("UPDATE 0".to_owned());
                 };
                 let assignments: Vec<(String, Assigned)> = columns
@@ -106,7 +106,7 @@ impl Statement<'_> {
             StatementKind::Delete { target, rows } => {
                 let catalog = self.writable("DELETE", &target.catalog)?;
                 let changes = row_changes(catalog)?;
-                let Some(found) = self.rows_at_source(rows, run, "DELETE")? else {
+                let Some(found) = self.rows_at_source(rows, &[], run, "DELETE")? else {
                     return Ok("DELETE 0".to_owned());
                 };
                 let rows = self.within(changes.delete(&found.rows)).await;
@@ -225,6 +225,7 @@ impl Statement<'_> {
             primary_key,
             unique,
             input,
+            with_data,
             if_not_exists,
             or_replace,
         } = &self.bound.kind
@@ -253,8 +254,8 @@ impl Statement<'_> {
             .fill(tag, &target.catalog, write, input.as_ref(), run)
             .await;
         match (filled, input) {
-            (Ok(rows), Some(_)) => Ok(format!("SELECT {rows}")),
-            (Ok(_), None) => Ok(tag.to_owned()),
+            (Ok(rows), Some(_)) if *with_data => Ok(format!("SELECT {rows}")),
+            (Ok(_), _) => Ok(tag.to_owned()),
             // Made by someone else in the meantime.
             (Err(error), _) if *if_not_exists && error.code == SqlState::DUPLICATE_TABLE => {
                 Ok(tag.to_owned())
@@ -284,7 +285,7 @@ impl Statement<'_> {
             )
         };
         let found = self
-            .rows_at_source(query, run, "CREATE VIEW")?
+            .rows_at_source(query, &[], run, "CREATE VIEW")?
             .ok_or_else(cannot)?;
         if found.catalog.name() != catalog.name() {
             return Err(Error::unsupported(
@@ -314,12 +315,14 @@ impl Statement<'_> {
     fn rows_at_source(
         &self,
         rows: &QueryPlan,
+        targets: &[String],
         run: &Run,
         what: &str,
     ) -> Result<Option<RowsAtSource>> {
         self.coordinator.planner.rows_at_source(
             self.plan_session,
             rows,
+            targets,
             run.parameters.clone(),
             what,
         )
@@ -335,20 +338,11 @@ impl Statement<'_> {
     /// Waits, but no longer than the client and `statement_timeout` do. What is given up is dropped, and
     /// with it what runs at the source.
     async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let timeout = async {
-            match self.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(stream::cancelled()),
             done = work => done,
-            () = timeout => Err(Error::new(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to statement timeout",
-            )),
+            () = stream::deadline_passes(self.deadline) => Err(stream::timed_out()),
         }
     }
 
@@ -380,7 +374,7 @@ impl Statement<'_> {
         if let Some(input) = input {
             let (mut running, _) = self
                 .coordinator
-                .run_query(self.session, self.plan_session, self.bound, input, run)
+                .run_query(self.plan_session, self.bound, input, run)
                 .await?;
             while let Some(batch) = running.next().await {
                 let batch = batch?;

@@ -14,8 +14,8 @@ mod reason;
 pub(crate) use compare::LIST_ITEMS;
 
 use sluice_spi::{
-    Expr, FilterPushdown, JoinMethod, Literal, Operation, Pushdown, Pushed, Reason, RelColumn,
-    ScalarExpr, TableHandle, TableMetadata, Verdict,
+    Expr, FilterPushdown, JoinMethod, Literal, Operation, Output, Pushdown, Reason, RelColumn, ScalarExpr,
+    TableHandle, TableMetadata, Verdict, Pushed,
 };
 
 use crate::config::ZeroDates;
@@ -103,6 +103,19 @@ impl Pushdown for Rules {
         operation: &Operation<'_>,
     ) -> std::result::Result<TableHandle, Reason> {
         operations::apply(input, operation)
+    }
+
+    fn apply_assignment(
+        &self,
+        input: &TableHandle,
+        column: &str,
+        value: &Output,
+    ) -> std::result::Result<(), Reason> {
+        let outputs = std::slice::from_ref(value);
+        match operations::apply(input, &Operation::Project { outputs }) {
+            Err(_) if operations::is_assignable(input, column, &value.expr) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
     }
 
     fn transfer_cost(&self) -> f64 {

@@ -62,7 +62,7 @@ pub(super) fn apply(input: &TableHandle, operation: &Operation<'_>) -> Answer<Ta
             for aggregation in *calls {
                 let column_type = aggregate(aggregation, &scope)
                     .map_err(|why| Reason(format!("{}: {why}", aggregation.call.function)))?;
-                columns.push(new_column(aggregation.field.name(), &column_type, true));
+                columns.push(aggregated(aggregation, &column_type, &scope));
                 types.push(column_type);
             }
             let relation = Relation::Aggregate {
@@ -153,6 +153,26 @@ fn new_column(name: &str, column_type: &ColumnType, nullable: bool) -> RelColumn
     }
 }
 
+/// The column of an aggregate. The least and the greatest of a column are what its values are, unsigned too.
+fn aggregated(aggregation: &Aggregation, column_type: &ColumnType, scope: &Scope<'_>) -> RelColumn {
+    let call = &aggregation.call;
+    let chosen_from = match call.function {
+        AggregateFunction::Min | AggregateFunction::Max => call.argument.as_ref(),
+        _ => None,
+    };
+    let name = aggregation.field.name();
+    let of = chosen_from
+        .and_then(ScalarExpr::as_column)
+        .and_then(|name| scope.column(name));
+    match of {
+        Some((column, _)) => RelColumn {
+            nullable: true,
+            ..column.renamed(name)
+        },
+        None => new_column(name, column_type, true),
+    }
+}
+
 /// The type of a value that the source computes as the engine does.
 fn value(expr: &ScalarExpr, scope: &Scope<'_>) -> Answer<ColumnType> {
     match expr {
@@ -173,6 +193,51 @@ fn value(expr: &ScalarExpr, scope: &Scope<'_>) -> Answer<ColumnType> {
         }
         _ => refuse("it holds an expression that is computed by the engine"),
     }
+}
+
+/// True for one operator over whole numbers, unsigned ones too, whose result goes into a column that holds no
+/// more than the engine's result does: what is too large for one of the two, or below zero, is an error both
+/// there and here. Deeper inside, an error of the engine's could be a value there.
+pub(super) fn is_assignable(input: &TableHandle, column: &str, value: &ScalarExpr) -> bool {
+    let Ok(facts) = Facts::of(input) else {
+        return false;
+    };
+    let scope = Scope::of(input, &facts);
+    let is_unsigned = |column: &RelColumn| column.native_type.contains("unsigned");
+    let (
+        Some((target, target_type)),
+        ScalarExpr::Arithmetic {
+            left, right, of, ..
+        },
+    ) = (scope.column(column), value)
+    else {
+        return false;
+    };
+    let operand = |expr: &ScalarExpr| {
+        let mut expr = expr;
+        while let ScalarExpr::Cast { expr: inner, .. } = expr {
+            expr = inner;
+        }
+        match expr {
+            ScalarExpr::Literal(sluice_spi::Literal::Int(_)) => true,
+            // Without a sign, the source computes without one.
+            ScalarExpr::Column(name) => scope.column(name).is_some_and(|(column, column_type)| {
+                column_type.is_integer() && (!is_unsigned(column) || is_unsigned(target))
+            }),
+            _ => false,
+        }
+    };
+    let holds = match of {
+        ValueType::Int16 => matches!(target_type, ColumnType::Int8 | ColumnType::Int16),
+        ValueType::Int32 => matches!(
+            target_type,
+            ColumnType::Int8 | ColumnType::Int16 | ColumnType::Int32
+        ),
+        ValueType::Int64 => target_type.is_integer() && *target_type != ColumnType::UInt64,
+        ValueType::Decimal { scale: 0, .. } => target_type.is_integer(),
+        _ => false,
+    };
+    holds && operand(left) && operand(right)
 }
 
 /// Checks that arithmetic is exact on both sides, down to its leaves.

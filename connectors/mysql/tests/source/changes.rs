@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::{col, lit};
 use sluice_spi::{
     ArithmeticOp, Assigned, ColumnDefault, ConflictValue, Connector, Expr, InsertTarget, Literal,
-    NewColumn, NewView, OnConflict, Result, ScalarExpr, ScalarValue, TableChange, TableHandle,
-    TableMetadata, TruncateOptions, ValueType, WriteTarget,
+    NewColumn, NewView, OnConflict, Output, Result, ScalarExpr, ScalarValue, TableChange,
+    TableHandle, TableMetadata, TruncateOptions, ValueType, WriteTarget,
 };
 
 use crate::mariadb::MariaDbServer;
@@ -258,6 +258,66 @@ async fn conflicts_are_skipped_or_change_the_row() {
     let count = upsert(&catalog, "met_twice", &[(9, "one"), (2, "two")], skip(&[])).await;
     assert_eq!(count.unwrap(), 1);
     assert_eq!(server.query(all), "1one1,2it's7,3three7,4four7");
+    // What the server computes may not be assigned, not even to itself.
+    server.query(
+        "CREATE OR REPLACE TABLE met_computed (g int AS (id * 2) STORED, id int PRIMARY KEY, t varchar(9))
+         CHARACTER SET utf8mb4;
+         INSERT INTO met_computed (id, t) VALUES (1, 'one')",
+    );
+    let rows = [(1, "x"), (2, "two")];
+    let count = upsert(&catalog, "met_computed", &rows, skip(&[])).await;
+    assert_eq!(count.unwrap(), 1);
+    assert_eq!(
+        server.query("SELECT group_concat(g, id, t ORDER BY id) FROM met_computed"),
+        "21one,42two"
+    );
+}
+
+/// Whole numbers are refused by the column where the engine would refuse them by their type.
+#[tokio::test]
+async fn numbers_grow_where_they_are() {
+    let server = shared();
+    server.query(
+        "CREATE OR REPLACE TABLE grown (id int PRIMARY KEY, s smallint, i int, u int unsigned, b bigint,
+           bu bigint unsigned, y year)",
+    );
+    let catalog = catalog(&server);
+    let grown = table(&catalog, "grown").await;
+    let offer = |target: &str, name: &str, of: ValueType| {
+        let value = Output {
+            expr: ScalarExpr::Arithmetic {
+                op: ArithmeticOp::Add,
+                left: Box::new(ScalarExpr::Column(name.into())),
+                right: Box::new(ScalarExpr::Literal(Literal::Int(1))),
+                of,
+            },
+            field: Arc::new(Field::new("value", of.data_type(), true)),
+        };
+        let pushdown = catalog.pushdown().unwrap();
+        pushdown.apply_assignment(&grown.handle, target, &value)
+    };
+    let digits = ValueType::Decimal {
+        precision: 21,
+        scale: 0,
+    };
+    for (target, name, of) in [
+        ("i", "i", ValueType::Int32),
+        ("s", "i", ValueType::Int32),
+        ("u", "u", ValueType::Int64),
+        ("bu", "bu", digits),
+        ("b", "b", ValueType::Int64),
+    ] {
+        assert!(offer(target, name, of).is_ok(), "{target} = {name} + 1");
+    }
+    for (target, name, of) in [
+        // 2147483648 is a bigint there, and an error here.
+        ("b", "i", ValueType::Int32),
+        // -1 is an error there, and an integer here.
+        ("i", "u", ValueType::Int64),
+        ("y", "i", ValueType::Int32),
+    ] {
+        assert!(offer(target, name, of).is_err(), "{target} = {name} + 1");
+    }
 }
 
 #[tokio::test]

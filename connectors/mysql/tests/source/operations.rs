@@ -250,3 +250,39 @@ async fn what_differs_at_the_source_is_refused_with_a_reason() {
         "a negative result of unsigned numbers is an error at the source"
     );
 }
+
+/// The least of an unsigned column is unsigned still: a difference below zero would be an error at the source.
+#[tokio::test]
+async fn the_least_of_unsigned_numbers_is_unsigned() {
+    let server = shared();
+    server.query("CREATE OR REPLACE TABLE ops_unsigned (u int unsigned); INSERT INTO ops_unsigned VALUES (3)");
+    let catalog = catalog(&server);
+    let numbers = table(&catalog, "ops_unsigned").await;
+    let least = [call(
+        AggregateFunction::Min,
+        Some("u"),
+        false,
+        DataType::Int64,
+    )];
+    let operation = Operation::Aggregate {
+        groups: &[],
+        calls: &least,
+    };
+    let least = apply(&catalog, &numbers.handle, &operation).unwrap();
+    let name = least.relation.columns()[0].name.clone();
+    let below = Output {
+        expr: ScalarExpr::Arithmetic {
+            op: sluice_spi::ArithmeticOp::Subtract,
+            left: Box::new(column(&name)),
+            right: Box::new(ScalarExpr::Literal(sluice_spi::Literal::Int(5))),
+            of: ValueType::Int64,
+        },
+        field: Arc::new(Field::new("below", DataType::Int64, true)),
+    };
+    let outputs = std::slice::from_ref(&below);
+    let refused = apply(&catalog, &least, &Operation::Project { outputs }).unwrap_err();
+    assert_eq!(
+        refused.0,
+        "a negative result of unsigned numbers is an error at the source"
+    );
+}

@@ -10,7 +10,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::utils::split_conjunction_owned;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, Delete, FromTable, SelectItem, Statement, TableFactor, TableWithJoins, Update,
@@ -158,11 +158,13 @@ fn needs_one_table(what: &str) -> Error {
 
 impl Planner {
     /// What the source is told about the rows of `query`: the whole of it, or the reason why not. `None`
-    /// where no row can be meant. `what` names the statement in messages.
+    /// where no row can be meant. `what` names the statement in messages, `targets` the columns that get its
+    /// values.
     pub fn rows_at_source(
         &self,
         session: &PlanSession,
         query: &QueryPlan,
+        targets: &[String],
         parameters: Vec<ScalarValue>,
         what: &str,
     ) -> Result<Option<RowsAtSource>> {
@@ -205,7 +207,7 @@ impl Planner {
         let schema = DFSchema::try_from(metadata.arrow_schema()).map_err(engine_error)?;
         let mut values = Vec::with_capacity(parts.values.len());
         let mut columns = Vec::with_capacity(parts.values.len());
-        for value in &parts.values {
+        for (at, value) in parts.values.iter().enumerate() {
             columns.push(match value {
                 Expr::Column(column) => schema.index_of_column_by_name(None, &column.name),
                 _ => None,
@@ -215,11 +217,18 @@ impl Planner {
                 Expr::Literal(constant, _) => Literal::from_scalar(constant)
                     .map(|literal| Assigned::Expr(ScalarExpr::Literal(literal)))
                     .ok_or_else(|| refuse("a constant that no source is sent", value))?,
+                // Every source gives a column to another of the same type as it is.
+                Expr::Column(column) => Assigned::Expr(ScalarExpr::Column(column.name.clone())),
                 other => {
                     check_constant(other, &state)?;
-                    let expr = ScalarExpr::typed(other, &schema)
+                    let target = targets.get(at).map(String::as_str);
+                    let before = match target {
+                        Some(_) => before_assignment(other, &schema),
+                        None => other,
+                    };
+                    let expr = ScalarExpr::typed(before, &schema)
                         .map_err(|reason| refuse(&reason.0, other))?;
-                    let exact = exactly(pushdown, &rows, &expr, other, &schema);
+                    let exact = exactly(pushdown, &rows, target, &expr, before, &schema);
                     exact.map_err(|reason| refuse(&reason, other))?;
                     Assigned::Expr(expr)
                 }
@@ -252,30 +261,54 @@ fn check_constant(expr: &Expr, state: &SessionState) -> Result<()> {
         .map_err(engine_error)
 }
 
+/// A number as it is before its assignment cast, which the source makes itself: every one of them rounds exact
+/// numbers as PostgreSQL does, half away from zero, and refuses what does not fit.
+fn before_assignment<'a>(value: &'a Expr, schema: &DFSchema) -> &'a Expr {
+    let is_exact = |expr: &Expr| {
+        expr.get_type(schema)
+            .is_ok_and(|t| t.is_integer() || t.is_decimal())
+    };
+    let inner = match value {
+        Expr::Cast(cast) => Some(cast.expr.as_ref()),
+        Expr::ScalarFunction(call)
+            if matches!(
+                call.name(),
+                "cast_numeric" | "cast_int2" | "cast_int4" | "cast_int8"
+            ) =>
+        {
+            call.args.first()
+        }
+        _ => None,
+    };
+    inner
+        .filter(|inner| is_exact(inner) && is_exact(value))
+        .unwrap_or(value)
+}
+
 /// The source computes the expression as the engine does.
 fn exactly(
     pushdown: Option<&dyn sluice_spi::Pushdown>,
     rows: &TableHandle,
+    target: Option<&str>,
     expr: &ScalarExpr,
     engine: &Expr,
     schema: &DFSchema,
 ) -> std::result::Result<(), String> {
-    use datafusion::logical_expr::ExprSchemable;
-    // Every source gives a column to another of the same type as it is.
-    if matches!(expr, ScalarExpr::Column(_)) {
-        return Ok(());
-    }
     let pushdown = pushdown.ok_or("the connector takes no expressions")?;
     let (_, field) = engine.to_field(schema).map_err(|e| e.to_string())?;
     let output = Output {
         expr: expr.clone(),
         field: Arc::new(field.as_ref().clone().with_name("value")),
     };
-    let operation = Operation::Project { outputs: &[output] };
-    pushdown
-        .apply(rows, &operation)
-        .map(|_| ())
-        .map_err(|reason| reason.0)
+    match target {
+        Some(column) => pushdown.apply_assignment(rows, column, &output),
+        None => {
+            let outputs = std::slice::from_ref(&output);
+            let operation = Operation::Project { outputs };
+            pushdown.apply(rows, &operation).map(|_| ())
+        }
+    }
+    .map_err(|reason| reason.0)
 }
 
 /// A query over one table, in parts.
