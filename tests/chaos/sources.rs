@@ -161,6 +161,35 @@ fn a_statement_timeout_reaches_the_source() {
     leaks::assert_nothing_left(&gateway, &[&source]);
 }
 
+/// A source that does not even say which columns a table has.
+#[test]
+fn a_statement_timeout_ends_the_look_up_of_names() {
+    let source = source();
+    let gateway = GatewayOptions::new()
+        .catalog("shop", source.catalog("shop"))
+        .start();
+    let mut session = gateway.connect("shop");
+    session
+        .query("SET statement_timeout = '700ms'")
+        .expect("a setting");
+    let mut holder = source.connect("shop");
+    holder
+        .query("BEGIN; LOCK TABLE pg_catalog.pg_attrdef IN ACCESS EXCLUSIVE MODE")
+        .expect("a lock");
+    let begin = Instant::now();
+    let error = session
+        .query("SELECT count(*) FROM trickle WHERE id < 0")
+        .expect_err("nobody answers");
+    assert_eq!(error.code(), "57014", "{error}");
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "it took {:?}",
+        begin.elapsed()
+    );
+    holder.query("ROLLBACK").expect("it ends");
+    leaks::assert_nothing_left(&gateway, &[&source]);
+}
+
 #[test]
 fn a_limit_does_not_read_the_rest() {
     let source = source();

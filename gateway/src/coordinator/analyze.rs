@@ -4,33 +4,25 @@
 use sluice_planner::{AnalyzedTable, BoundStatement, PlanSession};
 use sluice_spi::{Error, Result};
 
-use super::{Coordinator, Run, statement_timeout, stream};
-use crate::engine::SessionView;
+use super::{Coordinator, Run};
 
 impl Coordinator {
     pub(super) async fn analyze(
         &self,
-        session: &SessionView,
         plan_session: &PlanSession,
         bound: &BoundStatement,
         analyzed: &AnalyzedTable,
         run: Run,
     ) -> Result<()> {
         let (catalog, table) = (&analyzed.catalog, &analyzed.table);
-        let patience = statement_timeout(session);
-        let asked = tokio::select! {
-            biased;
-            () = run.cancel.cancelled() => Err(stream::cancelled()),
-            () = stream::patience_ends(patience) => Err(stream::timed_out()),
-            asked = catalog.connector().metadata().analyze(table) => asked,
-        };
-        if asked.inspect_err(|error| run.guard.fail(error))? {
+        let asked = catalog.connector().metadata().analyze(table);
+        if run.within(asked).await? {
             catalog.metadata().forget_statistics(table);
             run.guard.finish();
             return Ok(());
         }
         let (mut running, _) = self
-            .run_query(session, plan_session, bound, &analyzed.reading, run)
+            .run_query(plan_session, bound, &analyzed.reading, run)
             .await?;
         let mut found = None;
         while let Some(batch) = running.next().await {

@@ -166,28 +166,24 @@ impl Coordinator {
     /// Starts a planned run.
     async fn start(
         &self,
-        session: &SessionView,
         mut statement: PhysicalStatement,
         run: Run,
     ) -> Result<(Running, PhysicalStatement)> {
-        let opened = tokio::select! {
-            biased;
-            () = run.cancel.cancelled() => Err(stream::cancelled()),
-            opened = snapshots::open(&self.catalogs, &mut statement) => opened,
-        };
-        let snapshots = opened.inspect_err(|error| run.guard.fail(error))?;
+        let snapshots = run
+            .within(snapshots::open(&self.catalogs, &mut statement))
+            .await?;
         let workers = match &statement.placement {
             Placement::Coordinator(_) => 0,
             Placement::Workers(urls) => urls.len(),
         };
         run.guard.planned(run.began.elapsed(), workers);
-        let patience = statement_timeout(session);
         let running = Running::start(
             &statement,
             snapshots,
             run.guard,
             run.cancel,
-            patience,
+            run.deadline
+                .map(|deadline| deadline.saturating_duration_since(Instant::now())),
             &self.membership,
         )?;
         Ok((running, statement))
@@ -210,8 +206,7 @@ impl Coordinator {
         prepared: &PreparedStatement,
         run: Run,
     ) -> Result<Execution> {
-        let bound = self.bound(session, prepared, query_id).await;
-        let bound = bound.inspect_err(|error| run.guard.fail(error))?;
+        let bound = run.within(self.bound(session, prepared, query_id)).await?;
         let mut done = self
             .run_bound(session, query_id, &bound.statement, run)
             .await?;
@@ -229,13 +224,9 @@ impl Coordinator {
         run: Run,
     ) -> Result<Execution> {
         if let StatementKind::Query(query) = &bound.kind {
-            let again = tokio::select! {
-                biased;
-                () = run.cancel.cancelled() => Err(stream::cancelled()),
-                again = self.planner.plan_again(query_id, query, &run.parameters) => again,
-            };
-            if let Some(statement) = again.inspect_err(|error| run.guard.fail(error))? {
-                let (running, statement) = self.start(session, statement, run).await?;
+            let again = self.planner.plan_again(query_id, query, &run.parameters);
+            if let Some(statement) = run.within(again).await? {
+                let (running, statement) = self.start(statement, run).await?;
                 return rows(running, &statement).await;
             }
         }
@@ -243,18 +234,15 @@ impl Coordinator {
         let plan_session = self.plan_session(session, query_id.clone(), &introspection);
         match &bound.kind {
             StatementKind::Query(query) => {
-                let (running, statement) = self
-                    .run_query(session, &plan_session, bound, query, run)
-                    .await?;
+                let (running, statement) = self.run_query(&plan_session, bound, query, run).await?;
                 rows(running, &statement).await
             }
             StatementKind::Explain(options, query) => {
-                self.run_explain(session, &plan_session, bound, options, query, run)
+                self.run_explain(&plan_session, bound, options, query, run)
                     .await
             }
             StatementKind::Analyze(table) => {
-                self.analyze(session, &plan_session, bound, table, run)
-                    .await?;
+                self.analyze(&plan_session, bound, table, run).await?;
                 Ok(Execution::Done("ANALYZE".to_owned()))
             }
             StatementKind::Call { name, arguments } => {
@@ -270,25 +258,19 @@ impl Coordinator {
 
     async fn run_query(
         &self,
-        session: &SessionView,
         plan_session: &PlanSession,
         bound: &BoundStatement,
         query: &QueryPlan,
         mut run: Run,
     ) -> Result<(Running, PhysicalStatement)> {
         let parameters = std::mem::take(&mut run.parameters);
-        let planned = tokio::select! {
-            biased;
-            () = run.cancel.cancelled() => Err(stream::cancelled()),
-            planned = self.planner.plan(plan_session, bound, query, parameters) => planned,
-        };
-        let statement = planned.inspect_err(|error| run.guard.fail(error))?;
-        self.start(session, statement, run).await
+        let plan = self.planner.plan(plan_session, bound, query, parameters);
+        let statement = run.within(plan).await?;
+        self.start(statement, run).await
     }
 
     async fn run_explain(
         &self,
-        session: &SessionView,
         plan_session: &PlanSession,
         bound: &BoundStatement,
         options: &ExplainOptions,
@@ -296,9 +278,7 @@ impl Coordinator {
         run: Run,
     ) -> Result<Execution> {
         let (statement, figures) = if options.analyze {
-            let (mut running, statement) = self
-                .run_query(session, plan_session, bound, query, run)
-                .await?;
+            let (mut running, statement) = self.run_query(plan_session, bound, query, run).await?;
             let planning = running.guard().planning();
             let began = Instant::now();
             let mut rows = 0;
@@ -312,10 +292,10 @@ impl Coordinator {
             };
             (statement, Some(figures))
         } else {
-            let statement = self
+            let plan = self
                 .planner
-                .plan(plan_session, bound, query, run.parameters)
-                .await?;
+                .plan(plan_session, bound, query, run.parameters.clone());
+            let statement = run.within(plan).await?;
             run.guard.finish();
             (statement, None)
         };
@@ -338,6 +318,8 @@ struct Run {
     cancel: CancellationToken,
     parameters: Vec<ScalarValue>,
     began: Instant,
+    /// When `statement_timeout` ends it; the wait of a client that asks for no rows puts that off.
+    deadline: Option<Instant>,
 }
 
 /// The rows of a run whose source, where it has one, has answered.
@@ -368,9 +350,12 @@ impl Engine for Coordinator {
         parameter_types: &[Option<FieldRef>],
     ) -> Result<Arc<dyn Prepared>> {
         let query_id = self.queries.next_id();
-        let bound = self
-            .bind(session, statement, parameter_types, &query_id)
-            .await?;
+        let deadline = statement_timeout(session).map(|timeout| Instant::now() + timeout);
+        let bound = tokio::select! {
+            biased;
+            bound = self.bind(session, statement, parameter_types, &query_id) => bound?,
+            () = stream::deadline_passes(deadline) => return Err(stream::timed_out()),
+        };
         let bound = Bound::new(bound, session);
         let prepared = PreparedStatement::new(statement, text, parameter_types, bound);
         let prepared = Arc::new(prepared);
@@ -416,6 +401,7 @@ impl Engine for Coordinator {
             cancel,
             parameters,
             began,
+            deadline: statement_timeout(session).map(|timeout| began + timeout),
         };
         let done = self.run_prepared(session, &query_id, prepared, run.clone());
         match done.await {
@@ -439,6 +425,18 @@ impl Engine for Coordinator {
 }
 
 impl Run {
+    /// Waits for `work`, but no longer than the client and `statement_timeout` do. What is given up is dropped,
+    /// and with it what runs at the source.
+    async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(stream::cancelled()),
+            done = work => done,
+            () = stream::deadline_passes(self.deadline) => Err(stream::timed_out()),
+        };
+        done.inspect_err(|error| self.guard.fail(error))
+    }
+
     fn end<T>(&self, outcome: &Result<T>) {
         match outcome {
             Ok(_) => self.guard.finish(),

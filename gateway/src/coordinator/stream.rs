@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
@@ -15,7 +15,6 @@ use futures::{Future, StreamExt};
 use sluice_planner::{PhysicalStatement, Placement, engine_error};
 use sluice_spi::{Error, Result, SqlState};
 use sluice_workers::{Membership, WorkerLost, failed_worker};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::queries::QueryGuard;
@@ -154,7 +153,7 @@ impl Running {
                 }
                 error
             })),
-            () = patience_ends(*patience) => Some(Err(timed_out())),
+            () = deadline_passes(patience.map(|left| Instant::now() + left)) => Some(Err(timed_out())),
             worker = lost => Some(Err(worker.into())),
         }
     }
@@ -185,9 +184,9 @@ pub(super) fn timed_out() -> Error {
 }
 
 /// Waits for that end; for ever where there is none.
-pub(super) async fn patience_ends(patience: Option<Duration>) {
-    match patience {
-        Some(left) => tokio::time::sleep(left).await,
+pub(super) async fn deadline_passes(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -179,7 +179,7 @@ fn parse_sql(
 }
 
 /// The end of `CREATE TABLE … AS … WITH [NO] DATA`, which the parser does not know. Without data the query
-/// has no rows.
+/// has no rows, by a spelling of LIMIT that PostgreSQL's grammar does not have: the planner knows it by that.
 fn with_data(
     parser: &mut Parser<'_>,
     mut statement: Statement,
@@ -192,10 +192,10 @@ fn with_data(
         parser.expect_keyword(Keyword::DATA)?;
         if without {
             query.fetch = None;
-            query.limit_clause = Some(LimitClause::LimitOffset {
-                limit: Some(Expr::value(Value::Number("0".to_owned(), false))),
-                offset: None,
-                limit_by: Vec::new(),
+            let none = Expr::value(Value::Number("0".to_owned(), false));
+            query.limit_clause = Some(LimitClause::OffsetCommaLimit {
+                offset: none.clone(),
+                limit: none,
             });
         }
     }
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(made("create table a as select b from c with data"), plain);
         assert_eq!(
             made("create table a as select b from c with no data"),
-            format!("{plain} LIMIT 0")
+            format!("{plain} LIMIT 0, 0")
         );
         assert!(parse("create table a as select b from c with no").is_err());
         assert!(parse("select b from c with no data").is_err());

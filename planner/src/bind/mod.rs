@@ -123,6 +123,8 @@ pub enum StatementKind {
         unique: Vec<Vec<String>>,
         /// Its first rows.
         input: Option<QueryPlan>,
+        /// Not said to be made without them (`WITH NO DATA`).
+        with_data: bool,
         /// Leave an existing table as it is.
         if_not_exists: bool,
         /// Take an existing table's place.
@@ -418,9 +420,10 @@ impl Planner {
         let (plan, is_momentary) =
             plan_statement(self, state, session, &tables, statement, &expected)?;
         let plan = session.virtual_tables.finish(plan)?;
+        // Before rows are compared as PostgreSQL does, so that copies are counted by that, too.
+        let plan = multisets::count_copies(plan).map_err(engine_error)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
         let plan = purpose.typed(plan, session)?;
-        let plan = multisets::count_copies(plan).map_err(engine_error)?;
         let plan = membership::keep_unknown(plan).map_err(engine_error)?;
         let plan = keys::forget(plan).map_err(engine_error)?;
         let joined = !state
@@ -488,13 +491,14 @@ impl Planner {
                 } else {
                     Some(QueryPlan::new(state, create.input.as_ref().clone())?)
                 };
-                let (primary_key, unique, mut defaults) = match purpose {
+                let (primary_key, unique, mut defaults, with_data) = match purpose {
                     Purpose::Define {
                         primary_key,
                         unique,
                         defaults,
-                    } => (primary_key, unique, defaults),
-                    _ => Default::default(),
+                        with_data,
+                    } => (primary_key, unique, defaults, with_data),
+                    _ => (Vec::new(), Vec::new(), Vec::new(), true),
                 };
                 defaults.resize(columns.fields().len(), None);
                 // As in PostgreSQL, the columns of a query may be NULL in a table made of it.
@@ -514,6 +518,7 @@ impl Planner {
                     primary_key,
                     unique,
                     input,
+                    with_data,
                     if_not_exists: create.if_not_exists,
                     or_replace: create.or_replace,
                 }

@@ -12,9 +12,9 @@ use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuil
 use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, CascadeOption, ColumnDef, ColumnOption,
     ColumnOptionDef, CreateTable, CreateView, DataType as SqlType, DropBehavior, Expr, GeneratedAs,
-    Ident, IndexColumn, NullsDistinctOption, ObjectName, ObjectType, PrimaryKeyConstraint,
-    RenameTableNameKind, Statement, TableConstraint, Truncate, TruncateIdentityOption,
-    UniqueConstraint,
+    Ident, IndexColumn, LimitClause, NullsDistinctOption, ObjectName, ObjectType,
+    PrimaryKeyConstraint, RenameTableNameKind, Statement, TableConstraint, Truncate,
+    TruncateIdentityOption, UniqueConstraint,
 };
 use sluice_spi::{ColumnDefault, Error, NewColumn, Result, SqlState, TableChange, TruncateOptions};
 
@@ -53,10 +53,18 @@ pub(super) fn table(mut create: CreateTable) -> Result<(CreateTable, Purpose)> {
             column.options.push(not_null());
         }
     }
+    // The gateway's parser writes WITH NO DATA so.
+    let with_data = !create.query.as_ref().is_some_and(|query| {
+        matches!(
+            query.limit_clause,
+            Some(LimitClause::OffsetCommaLimit { .. })
+        )
+    });
     let purpose = Purpose::Define {
         primary_key,
         unique,
         defaults,
+        with_data,
     };
     Ok((create, purpose))
 }

@@ -59,6 +59,7 @@ pub(super) enum Purpose {
         primary_key: Vec<String>,
         unique: Vec<Vec<String>>,
         defaults: Vec<Option<ColumnDefault>>,
+        with_data: bool,
     },
 }
 
