@@ -14,8 +14,8 @@ mod reason;
 pub(crate) use compare::LIST_ITEMS;
 
 use sluice_spi::{
-    Expr, FilterPushdown, JoinMethod, Literal, Operation, Output, Pushdown, Reason, RelColumn, ScalarExpr,
-    TableHandle, TableMetadata, Verdict, Pushed,
+    Expr, FilterPushdown, JoinMethod, Literal, Operation, Output, Pushdown, Pushed, Reason,
+    RelColumn, ScalarExpr, TableHandle, TableMetadata, Verdict,
 };
 
 use crate::config::ZeroDates;
