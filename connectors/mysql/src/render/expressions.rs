@@ -5,7 +5,7 @@
 //! index is used: whatever has the same bytes is equal under every collation.
 
 use mysql_async::Value;
-use sluice_spi::{ArithmeticOp, CompareOp, Literal, ScalarExpr};
+use sluice_spi::{ArithmeticOp, CompareOp, Literal, ScalarExpr, ValueType};
 
 use super::Constants;
 use crate::literal::{SqlValue, quote_text};
@@ -95,7 +95,16 @@ impl Writer {
                 };
                 format!("({})", SqlValue::new(literal, &widest)?.inline)
             }
-            // The cast changes no value, and arithmetic there has one type for all whole numbers.
+            // No cast changes a value. But a whole number is sent, and overflows, as one.
+            ScalarExpr::Cast {
+                expr,
+                to: ValueType::Decimal { precision, scale },
+            } if is_whole(expr, env) => {
+                format!(
+                    "CAST({} AS DECIMAL({precision},{scale}))",
+                    self.value(expr, env)?
+                )
+            }
             ScalarExpr::Cast { expr, .. } => self.value(expr, env)?,
             ScalarExpr::Arithmetic {
                 op, left, right, ..
@@ -245,6 +254,19 @@ impl Writer {
             }
             Constants::Inline => SqlValue::bytes(text).inline,
         }
+    }
+}
+
+/// True for a value that the source computes as a whole number; all of those have one type there.
+fn is_whole(expr: &ScalarExpr, env: &[Named]) -> bool {
+    match expr {
+        ScalarExpr::Column(name) => {
+            find(env, name).is_some_and(|column| column.column_type.is_integer())
+        }
+        ScalarExpr::Literal(literal) => matches!(literal, Literal::Int(_)),
+        ScalarExpr::Cast { to, .. } => to.is_integer(),
+        ScalarExpr::Arithmetic { of, .. } => of.is_integer(),
+        _ => false,
     }
 }
 

@@ -166,6 +166,63 @@ async fn groups_joins_and_order() {
 }
 
 #[tokio::test]
+async fn whole_numbers_become_decimals_where_they_are_cast() {
+    let server = shared();
+    server.query(
+        "CREATE OR REPLACE TABLE ops_whole (i int, b bigint, n decimal(10,2));
+         INSERT INTO ops_whole VALUES (-7, 9223372036854775807, 0.25), (NULL, NULL, NULL)",
+    );
+    let catalog = catalog(&server);
+    let whole = table(&catalog, "ops_whole").await;
+    let cast = |name: &str, to: ValueType| ScalarExpr::Cast {
+        expr: Box::new(column(name)),
+        to,
+    };
+    let decimal = |precision: u8, scale: i8| ValueType::Decimal { precision, scale };
+    let times = |left: ScalarExpr, right: ScalarExpr, of: ValueType| ScalarExpr::Arithmetic {
+        op: sluice_spi::ArithmeticOp::Multiply,
+        left: Box::new(left),
+        right: Box::new(right),
+        of,
+    };
+    let computed = |name: &str, expr: ScalarExpr, of: ValueType| Output {
+        expr,
+        field: Arc::new(Field::new(name, of.data_type(), true)),
+    };
+    let (short, long) = (decimal(10, 0), decimal(19, 0));
+    let outputs = [
+        computed("cast", cast("i", short), short),
+        computed("wide", cast("i", ValueType::Int64), ValueType::Int64),
+        computed("scaled", cast("n", decimal(14, 4)), decimal(14, 4)),
+        // As whole numbers these would overflow.
+        computed(
+            "square",
+            times(cast("b", long), cast("b", long), decimal(38, 0)),
+            decimal(38, 0),
+        ),
+        computed(
+            "mixed",
+            times(cast("i", short), column("n"), decimal(21, 2)),
+            decimal(21, 2),
+        ),
+    ];
+    let handle = apply(
+        &catalog,
+        &whole.handle,
+        &Operation::Project { outputs: &outputs },
+    )
+    .unwrap();
+    let fields: Vec<_> = outputs.iter().map(|output| output.field.clone()).collect();
+    assert_eq!(
+        rows_of(&catalog, &handle, Arc::new(Schema::new(fields))).await,
+        [
+            "-7|-7|0.2500|85070591730234615847396907784232501249|-1.75",
+            "NULL|NULL|NULL|NULL|NULL"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_differs_at_the_source_is_refused_with_a_reason() {
     let server = shared();
     server.query(
