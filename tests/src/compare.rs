@@ -169,10 +169,11 @@ fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ord
             .cloned()
             .collect()
     };
-    let numbers = |row: &[Option<String>]| -> Vec<f64> {
+    // Beyond 2^53 several whole numbers are one float.
+    let numbers = |row: &[Option<String>]| -> Vec<(f64, i128)> {
         row.iter()
             .flatten()
-            .filter_map(|text| text.parse().ok())
+            .filter_map(|text| Some((text.parse().ok()?, text.parse().unwrap_or(0))))
             .collect()
     };
     let nulls = |row: &[Option<String>]| -> Vec<bool> { row.iter().map(Option::is_none).collect() };
@@ -180,7 +181,7 @@ fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ord
         numbers(a)
             .iter()
             .zip(&numbers(b))
-            .map(|(x, y)| x.total_cmp(y))
+            .map(|((x, whole_x), (y, whole_y))| x.total_cmp(y).then(whole_x.cmp(whole_y)))
             .find(|order| order.is_ne())
             .unwrap_or(std::cmp::Ordering::Equal)
             // Where the NULLs stand tells apart what is left.
@@ -256,6 +257,9 @@ mod tests {
             pair([None, Some("0"), Some("0"), None]),
             pair([Some("0"), None, None, Some("0")]),
         );
+        assert!(rows(&one, &two, Order::Any).is_ok());
+        let large = ["9007199254740993", "9007199254740992"];
+        let (one, two) = (make(&large), make(&[large[1], large[0]]));
         assert!(rows(&one, &two, Order::Any).is_ok());
     }
 }
