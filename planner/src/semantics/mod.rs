@@ -2,8 +2,9 @@
 //!
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
-//! what PostgreSQL means ([`operators`], [`comparisons`], [`lists`], [`casts`], [`branches`], [`functions`], [`text`],
-//! [`groups`]); [`aggregates`] acts while the plan is being made, since an average becomes two aggregates;
+//! what PostgreSQL means ([`operators`], [`scales`], [`comparisons`], [`lists`], [`casts`], [`branches`],
+//! [`functions`], [`text`], [`groups`]); [`aggregates`] acts while the plan is being made, since an average becomes
+//! two aggregates;
 //! [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the
 //! functions,
 //! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
@@ -20,6 +21,7 @@ mod lists;
 mod literals;
 mod operators;
 mod outer_references;
+mod scales;
 #[cfg(test)]
 mod tests;
 mod text;

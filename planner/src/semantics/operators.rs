@@ -10,10 +10,10 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use super::casts::printer;
 use super::comparisons::{self, Common, comparison};
 use super::literals::{self, as_float, typed_as};
-use super::text;
 use super::types::{
     as_decimal, call, cast_to, digits_of, field_of, integer, is_decimal, is_text, type_of,
 };
+use super::{scales, text};
 
 pub(super) fn pair(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
@@ -31,7 +31,7 @@ pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transforme
         return Ok(Transformed::no(pair(left, op, right)));
     };
     match op {
-        Plus | Minus | Multiply | Divide | Modulo => arithmetic(left, &l, op, right, &r),
+        Plus | Minus | Multiply | Divide | Modulo => arithmetic(left, &l, op, right, &r, schema),
         StringConcat => concat(left, &l, right, &r, schema),
         op if op.supports_propagation() || is_comparison(op) => comparison(left, op, right, schema),
         RegexMatch | RegexNotMatch | RegexIMatch | RegexNotIMatch => {
@@ -72,7 +72,7 @@ pub(super) fn early(
             _ => None,
         });
     }
-    numerics(left.clone(), &l, op, right.clone(), &r).map(|t| Some(t.data))
+    numerics(left.clone(), &l, op, right.clone(), &r, schema).map(|t| Some(t.data))
 }
 
 pub(super) fn is_comparison(op: Operator) -> bool {
@@ -93,6 +93,7 @@ fn arithmetic(
     op: Operator,
     right: Expr,
     r: &DataType,
+    schema: &DFSchema,
 ) -> Result<Transformed<Expr>> {
     if l.is_temporal() || r.is_temporal() {
         return temporal(left, l, op, right, r);
@@ -112,7 +113,7 @@ fn arithmetic(
         return floats(left, l, op, right, r);
     }
     if is_decimal(l) || is_decimal(r) {
-        return numerics(left, l, op, right, r);
+        return numerics(left, l, op, right, r, schema);
     }
     if is_integer(l) && is_integer(r) {
         let name = match op {
@@ -177,6 +178,7 @@ fn numerics(
     op: Operator,
     right: Expr,
     r: &DataType,
+    schema: &DFSchema,
 ) -> Result<Transformed<Expr>> {
     let (Some((p1, s1)), Some((p2, s2))) = (digits_of(l), digits_of(r)) else {
         return Ok(Transformed::no(pair(left, op, right)));
@@ -188,7 +190,7 @@ fn numerics(
     let (p2, s2) = digits_of(&r).unwrap_or((p2, s2));
     let narrow = |t: &DataType| matches!(t, DataType::Decimal128(..));
     let wide = match op {
-        Operator::Divide => return Ok(Transformed::yes(call("numeric_div", vec![left, right])?)),
+        Operator::Divide => return Ok(Transformed::yes(scales::quotient(left, right, schema)?)),
         // The engine's own product counts one digit more than there can be.
         Operator::Multiply if narrow(&l) && narrow(&r) && p1 + p2 < 38 => false,
         Operator::Multiply => {

@@ -1,5 +1,7 @@
 //! Exact division of numerics, `numeric_div`; averages, `average`; and products too wide for the engine's
-//! own, `numeric_mul`.
+//! own, `numeric_mul`. `numeric_div_scale` answers the digits after the point that PostgreSQL would give such
+//! a quotient. A division whose operands' digits are not those of their types takes them as two further
+//! arguments; where one is NULL, or there is none, the digits in use are taken.
 //!
 //! Digits are kept as PostgreSQL keeps them (select_div_scale in numeric.c): at least sixteen significant
 //! ones, rounded half away from zero. A column has one scale in Arrow, so the result's type has room for
@@ -7,8 +9,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array};
-use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int64Type, i256};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int32Array};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, FieldRef, Float64Type, Int32Type, Int64Type, i256,
+};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -39,6 +43,7 @@ const MAX_SCALE: i32 = 40;
 pub(super) fn functions() -> Vec<ScalarUDF> {
     [
         Operation::Divide,
+        Operation::Scale,
         Operation::Average,
         Operation::Multiply,
         Operation::Quotient,
@@ -55,6 +60,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Operation {
     Divide,
+    /// The digits after the point of a quotient, an integer.
+    Scale,
     Average,
     Multiply,
     /// The whole part of a quotient: PostgreSQL's `div`.
@@ -68,6 +75,18 @@ struct NumericFunction {
 }
 
 impl NumericFunction {
+    /// Both operands, and their scales where they are given.
+    fn operands<'a, T>(&self, args: &'a [T]) -> Result<(&'a T, &'a T, &'a [T])> {
+        let has_scales = matches!(self.operation, Operation::Divide | Operation::Scale);
+        match args {
+            [left, right] => Ok((left, right, &[])),
+            [left, right, scales @ ..] if has_scales && scales.len() == 2 => {
+                Ok((left, right, scales))
+            }
+            _ => Err(Error::internal(format!("{} takes two operands", self.name())).into()),
+        }
+    }
+
     fn result_type(&self, left: &DataType, right: &DataType) -> Result<DataType> {
         if left == &DataType::Float64 {
             return Ok(DataType::Float64);
@@ -82,6 +101,7 @@ impl NumericFunction {
             return Ok(narrow);
         }
         let scale = match self.operation {
+            Operation::Scale => return Ok(DataType::Int32),
             Operation::Quotient => 0,
             Operation::Multiply => (s1 + s2).min(MAX_SCALE.max(s1).max(s2)),
             Operation::Divide | Operation::Average => {
@@ -153,6 +173,7 @@ impl ScalarUDFImpl for NumericFunction {
     fn name(&self) -> &str {
         match self.operation {
             Operation::Divide => "numeric_div",
+            Operation::Scale => "numeric_div_scale",
             Operation::Average => "average",
             Operation::Multiply => "numeric_mul",
             Operation::Quotient => "div",
@@ -164,10 +185,8 @@ impl ScalarUDFImpl for NumericFunction {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        match arg_types {
-            [left, right] => self.result_type(left, right),
-            _ => Err(Error::internal(format!("{} takes two arguments", self.name())).into()),
-        }
+        let (left, right, _) = self.operands(arg_types)?;
+        self.result_type(left, right)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
@@ -181,24 +200,25 @@ impl ScalarUDFImpl for NumericFunction {
         // A product has exactly its factors' digits; everything else stops where it is exact enough.
         let exact = self.operation == Operation::Multiply
             && matches!(field.data_type(), DataType::Decimal128(..));
-        Ok(Arc::new(
-            if exact || field.data_type() == &DataType::Float64 {
-                field
-            } else {
-                field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
-            },
-        ))
+        let is_numeric =
+            decimal_of(field.data_type()).is_some() && self.operation != Operation::Scale;
+        Ok(Arc::new(if exact || !is_numeric {
+            field
+        } else {
+            field.with_metadata([(PG_TYPE.to_owned(), "numeric".to_owned())].into())
+        }))
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let [left, right] = arg_types else {
-            return Err(Error::internal(format!("{} takes two arguments", self.name())).into());
-        };
+        let (left, right, scales) = self.operands(arg_types)?;
         if self.operation == Operation::Average && left.is_floating() {
             return Ok(vec![DataType::Float64, DataType::Int64]);
         }
         match (as_decimal_type(left), as_decimal_type(right)) {
-            (Some(left), Some(right)) => Ok(vec![left, right]),
+            (Some(left), Some(right)) => Ok([left, right]
+                .into_iter()
+                .chain(scales.iter().map(|_| DataType::Int32))
+                .collect()),
             _ => Err(undefined(self.name(), left, right)),
         }
     }
@@ -209,8 +229,21 @@ impl ScalarUDFImpl for NumericFunction {
             .iter()
             .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let left = args.args[0].to_array(rows)?;
-        let right = args.args[1].to_array(rows)?;
+        let (left, right, scales) = self.operands(&args.args)?;
+        let left = left.to_array(rows)?;
+        let right = right.to_array(rows)?;
+        let scales = scales
+            .iter()
+            .map(|scale| scale.to_array(rows))
+            .collect::<Result<Vec<_>>>()?;
+        // The digits after the point of a row's operand.
+        let shown = |at: usize, row: usize, value: i256, scale: i32| {
+            scales
+                .get(at)
+                .and_then(|given| given.as_primitive_opt::<Int32Type>())
+                .filter(|given| given.is_valid(row))
+                .map_or_else(|| display_scale(value, scale), |given| given.value(row))
+        };
         let narrow = match (left.as_primitive_opt(), right.as_primitive_opt()) {
             (Some(l), Some(r))
                 if self.operation == Operation::Multiply
@@ -239,6 +272,20 @@ impl ScalarUDFImpl for NumericFunction {
             };
             let data_type = args.return_field.data_type();
             let scale = decimal_of(data_type).map_or(0, |(_, s)| i32::from(s));
+            let digits = |row: usize, a: i256, b: i256| {
+                let shown = (shown(0, row, a, l.scale()), shown(1, row, b, r.scale()));
+                quotient_scale((a, l.scale()), (b, r.scale()), shown)
+            };
+            if self.operation == Operation::Scale {
+                let scales: Int32Array = (0..rows)
+                    .map(|row| l.get(row).zip(r.get(row)).map(|(a, b)| digits(row, a, b)))
+                    .collect();
+                return Ok(if constant {
+                    ColumnarValue::Scalar(ScalarValue::try_from_array(&scales, 0)?)
+                } else {
+                    ColumnarValue::Array(Arc::new(scales))
+                });
+            }
             let values = (0..rows).map(|row| {
                 let Some((a, b)) = l.get(row).zip(r.get(row)) else {
                     return Ok(None);
@@ -247,7 +294,10 @@ impl ScalarUDFImpl for NumericFunction {
                     Operation::Multiply => multiply(a, l.scale(), b, r.scale(), scale).map(Some),
                     Operation::Quotient => whole_quotient(a, l.scale(), b, r.scale()).map(Some),
                     Operation::Average if b == i256::ZERO => Ok(None),
-                    _ => divide(a, l.scale(), b, r.scale(), scale).map(Some),
+                    _ => {
+                        let digits = digits(row, a, b).min(scale);
+                        divide((a, l.scale()), (b, r.scale()), digits, scale).map(Some)
+                    }
                 }
             });
             build(values, data_type)?
@@ -289,28 +339,34 @@ fn display_scale(value: i256, scale: i32) -> i32 {
     }
 }
 
-/// Digits after the point of a quotient (select_div_scale).
-fn quotient_scale(a: i256, a_scale: i32, b: i256, b_scale: i32) -> i32 {
-    let (a_weight, a_first) = leading_group(a, a_scale);
-    let (b_weight, b_first) = leading_group(b, b_scale);
+/// Digits after the point of a quotient (select_div_scale), of values with their scales; `shown` are those
+/// that PostgreSQL would show of either.
+fn quotient_scale(a: (i256, i32), b: (i256, i32), shown: (i32, i32)) -> i32 {
+    let (a_weight, a_first) = leading_group(a.0, a.1);
+    let (b_weight, b_first) = leading_group(b.0, b.1);
     let mut weight = a_weight - b_weight;
     if a_first <= b_first {
         weight -= 1;
     }
     (MIN_SIGNIFICANT_DIGITS - weight * DIGITS_PER_GROUP)
-        .max(display_scale(a, a_scale))
-        .max(display_scale(b, b_scale))
+        .max(shown.0)
+        .max(shown.1)
         .max(0)
 }
 
-fn divide(a: i256, a_scale: i32, b: i256, b_scale: i32, scale: i32) -> Result<i256> {
+/// The quotient of values with their scales, rounded to so many digits after the point.
+fn divide(
+    (a, a_scale): (i256, i32),
+    (b, b_scale): (i256, i32),
+    digits: i32,
+    scale: i32,
+) -> Result<i256> {
     if b == i256::ZERO {
         return Err(division_by_zero().into());
     }
     if a == i256::ZERO {
         return Ok(a);
     }
-    let digits = quotient_scale(a, a_scale, b, b_scale).min(scale);
     let shift = digits + b_scale - a_scale;
     let quotient = if shift < 0 {
         power_of_ten(-shift)
@@ -395,14 +451,19 @@ mod tests {
             (123_456_789, 0, 7, 0, 12, "17636684142857142857"),
         ] {
             let (a, b) = (i256::from_i128(a), i256::from_i128(b));
-            assert_eq!(quotient_scale(a, sa, b, sb), digits, "{a}/{b}");
-            assert_eq!(divide(a, sa, b, sb, digits).unwrap().to_string(), expected);
+            let shown = (display_scale(a, sa), display_scale(b, sb));
+            let (a, b) = ((a, sa), (b, sb));
+            assert_eq!(quotient_scale(a, b, shown), digits, "{a:?}/{b:?}");
+            assert_eq!(divide(a, b, digits, digits).unwrap().to_string(), expected);
         }
     }
 
     #[test]
     fn long_division_agrees() {
         let (a, b) = (i256::from_i128(-123_456_789), i256::from_i128(700));
-        assert_eq!(divide_long(a, b, 12), Some(divide(a, 0, b, 0, 12).unwrap()));
+        assert_eq!(
+            divide_long(a, b, 12),
+            Some(divide((a, 0), (b, 0), 12, 12).unwrap())
+        );
     }
 }
