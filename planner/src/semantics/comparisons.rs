@@ -63,6 +63,21 @@ pub(crate) fn compared(key: &Expr) -> &Expr {
     }
 }
 
+/// `IS TRUE` and its kin as tests that the engine takes for NULL or not in the same way everywhere: else it refuses
+/// its own plan of an aggregate that has one of these tests twice.
+pub(super) fn truth(expr: Expr) -> Transformed<Expr> {
+    use Operator::{IsDistinctFrom, IsNotDistinctFrom};
+    Transformed::yes(match expr {
+        Expr::IsTrue(inner) => pair(*inner, IsNotDistinctFrom, lit(true)),
+        Expr::IsNotTrue(inner) => pair(*inner, IsDistinctFrom, lit(true)),
+        Expr::IsFalse(inner) => pair(*inner, IsNotDistinctFrom, lit(false)),
+        Expr::IsNotFalse(inner) => pair(*inner, IsDistinctFrom, lit(false)),
+        Expr::IsUnknown(inner) => Expr::IsNull(inner),
+        Expr::IsNotUnknown(inner) => Expr::IsNotNull(inner),
+        other => return Transformed::no(other),
+    })
+}
+
 /// The comparison as PostgreSQL means it.
 pub(super) fn comparison(
     left: Expr,

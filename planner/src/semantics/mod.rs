@@ -193,6 +193,12 @@ impl Pass {
             Expr::Literal(value, metadata) => Ok(literals::narrowed(value, metadata, self.narrow)),
             Expr::Negative(inner) => operators::negative(*inner, schema),
             Expr::BinaryExpr(binary) => operators::binary(binary, schema),
+            Expr::IsTrue(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotUnknown(_) => Ok(comparisons::truth(expr)),
             Expr::Between(between) => lists::between(between, schema),
             Expr::InList(list) => lists::in_list(list, schema),
             Expr::Like(like) => text::like(like, schema),
