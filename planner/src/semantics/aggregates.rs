@@ -3,9 +3,13 @@
 //!
 //! `avg(x)` becomes `average(sum(x), count(x))`: the engine's own averages keep four digits more than their
 //! argument has. A sum that the statement asks for beside the average is computed once.
+//!
+//! The engine's names leave casts out, and it refuses two columns of one name: an argument with a cast gets a
+//! name of its own, or there could be no `min(x), min(x::text)`.
 
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction, WindowFunctionParams};
@@ -24,6 +28,10 @@ pub(crate) struct PgExprPlanner;
 
 impl ExprPlanner for PgExprPlanner {
     fn plan_aggregate(&self, raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        let raw = RawAggregateExpr {
+            args: raw.args.into_iter().map(named).collect::<Result<_>>()?,
+            ..raw
+        };
         if raw.func.name() != "avg" || raw.args.len() != 1 {
             return Ok(PlannerResult::Original(raw));
         }
@@ -119,6 +127,18 @@ impl ExprPlanner for PgExprPlanner {
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(types::call("extract_field", args)?))
     }
+}
+
+/// The argument, under a name that tells its casts.
+fn named(arg: Expr) -> Result<Expr> {
+    let casts = |e: &Expr| matches!(e, Expr::Cast(cast) if cast.expr.any_column_refs());
+    Ok(match arg.exists(|e| Ok(casts(e)))? {
+        true => {
+            let name = arg.to_string();
+            arg.alias(name)
+        }
+        false => arg,
+    })
 }
 
 /// PostgreSQL's type of a function that numbers rows; the engine's own are unsigned.
