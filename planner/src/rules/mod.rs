@@ -3,6 +3,7 @@
 mod broadcast_keys_to_scans;
 mod estimate;
 mod keep_filters_above_groups;
+mod keep_keys_in_top_n;
 mod push_filters_by_position;
 mod push_semi_join_below_join;
 pub(crate) mod pushdown;
@@ -80,6 +81,11 @@ fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
         after,
         Arc::new(broadcast_keys_to_scans::BroadcastKeysToScans),
     );
+    let told = rules
+        .iter()
+        .position(|rule| rule.name() == "FilterPushdown(Post)")
+        .unwrap_or(rules.len());
+    rules.insert(told, Arc::new(keep_keys_in_top_n::KeepKeysInTopN));
     let check = rules
         .iter()
         .position(|rule| rule.name() == "SanityCheckPlan")
