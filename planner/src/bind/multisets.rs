@@ -47,16 +47,21 @@ fn numbered(join: Join) -> Result<LogicalPlan> {
         .collect();
     let left = with_copies(Arc::unwrap_or_clone(join.left))?;
     let right = with_copies(Arc::unwrap_or_clone(join.right))?;
-    // Every column, in order: both sides have as many.
-    let keys = (left.schema().columns(), right.schema().columns());
-    LogicalPlanBuilder::from(left)
-        .join_detailed(
-            right,
-            join.join_type,
-            keys,
-            None,
-            NullEquality::NullEqualsNull,
-        )?
+    // The keys are every column, of one type on both sides already.
+    let mut on = join.on;
+    let copy = || Expr::Column(Column::new_unqualified(COPY));
+    on.push((copy(), copy()));
+    let joined = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on,
+        None,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    LogicalPlanBuilder::from(LogicalPlan::Join(joined))
         .project(outputs)?
         .build()
 }
