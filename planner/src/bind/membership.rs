@@ -14,8 +14,8 @@
 //! An aggregate without GROUP BY is one row whatever it reads, also where nothing matches the row outside: it
 //! exists, and membership in it is equality. The engine's joins would find nothing there.
 //!
-//! What a subquery selects twice, or at all for EXISTS, makes no difference to either; the engine's joins
-//! take fewer shapes than that, so it goes.
+//! What a subquery selects twice, or at all for EXISTS, makes no difference to either, and every row is in
+//! some group; the engine's joins take fewer shapes than that, so it goes.
 
 use std::sync::Arc;
 
@@ -168,12 +168,24 @@ fn without_distinct(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn without_values(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(match without_distinct(plan)? {
         LogicalPlan::Projection(Projection { input, .. }) => {
-            LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
+            LogicalPlanBuilder::from(without_groups(Arc::unwrap_or_clone(input)))
                 .project(vec![lit(1_i32).alias("one")])?
                 .build()?
         }
         other => other,
     })
+}
+
+fn without_groups(plan: LogicalPlan) -> LogicalPlan {
+    let sets = |e: &Expr| matches!(e, Expr::GroupingSet(_));
+    match plan {
+        LogicalPlan::Aggregate(aggregate)
+            if !aggregate.group_expr.is_empty() && !aggregate.group_expr.iter().any(sets) =>
+        {
+            Arc::unwrap_or_clone(aggregate.input)
+        }
+        other => other,
+    }
 }
 
 /// What the subquery holds: 0 no row, 1 rows without NULL, 2 NULLs too.

@@ -4,6 +4,8 @@
 //! planner runs over what was found ([`provider`]). No source is asked while the plan is made.
 
 mod analyze;
+mod correlated_names;
+mod grouped_exists;
 mod keys;
 mod membership;
 mod multisets;
@@ -424,7 +426,9 @@ impl Planner {
         let plan = multisets::count_copies(plan).map_err(engine_error)?;
         let plan = crate::semantics::apply(plan).map_err(engine_error)?;
         let plan = purpose.typed(plan, session)?;
+        let plan = grouped_exists::join_before_grouping(plan).map_err(engine_error)?;
         let plan = membership::keep_unknown(plan).map_err(engine_error)?;
+        let plan = correlated_names::tell_apart(plan).map_err(engine_error)?;
         let plan = keys::forget(plan).map_err(engine_error)?;
         let joined = !state
             .config_options()
