@@ -171,9 +171,7 @@ fn judge(
             Verdict::BothRefuse
         }
         (Err(want), _) if want.code() == "0A000" => Verdict::Invalid,
-        (_, Err(have)) if have.code() == "0A000" || have.code().starts_with("42") => {
-            Verdict::Unsupported(have.message().to_owned())
-        }
+        (_, Err(have)) if have.code() == "0A000" => Verdict::Unsupported(have.message().to_owned()),
         (Err(want), Ok(_)) if is_value(want) => Verdict::Lazier,
         (Ok(_), Err(have)) if is_value(have) => Verdict::Stricter,
         (Err(want), Ok(_)) => Verdict::Different(format!("PostgreSQL refuses it: {want}")),
