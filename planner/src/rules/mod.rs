@@ -83,7 +83,7 @@ fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     );
     let told = rules
         .iter()
-        .position(|rule| rule.name() == "FilterPushdown(Post)")
+        .position(|rule| rule.name() == "PushFiltersByPosition(Post)")
         .unwrap_or(rules.len());
     rules.insert(told, Arc::new(keep_keys_in_top_n::KeepKeysInTopN));
     let check = rules
