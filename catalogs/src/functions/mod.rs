@@ -9,6 +9,7 @@
 pub mod arithmetic;
 pub(crate) mod catalog;
 mod expand;
+pub mod forms;
 mod keywords;
 mod numbers;
 mod privileges;
@@ -75,6 +76,13 @@ pub struct SessionFacts {
 /// Functions of one session.
 pub fn session_functions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
     let mut functions = session::functions(facts);
+    functions.extend(catalog_functions(facts));
+    functions
+}
+
+/// Those among them that answer from [`SessionHost::snapshot`].
+pub fn catalog_functions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
+    let mut functions = session::path_functions(facts);
     functions.extend(privileges::functions(facts));
     functions.extend(catalog::functions(facts));
     functions
@@ -85,6 +93,7 @@ pub fn global_functions() -> Vec<ScalarUDF> {
     let mut functions = text::functions();
     functions.extend(numbers::functions());
     functions.extend(arithmetic::functions());
+    functions.extend(forms::functions());
     functions.push(sleep::pg_sleep());
     functions.push(expand::pg_expandarray());
     functions.push(same());

@@ -38,6 +38,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             Ok(Out::Texts(parts.into_iter().map(Some).collect()))
         }),
         lenient("format", &["t*"], "text", Immutable, format),
+        strict(
+            "gen_random_uuid",
+            &[""],
+            "uuid",
+            Volatility::Volatile,
+            |_| Ok(Out::Text(uuid::Uuid::new_v4().to_string())),
+        ),
         strict("name", &["t"], "name", Immutable, |row| {
             Ok(Out::text(row.text(0).map(|t| {
                 t[..t.floor_char_boundary(NAME_BYTES)].to_owned()

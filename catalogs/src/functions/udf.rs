@@ -257,26 +257,16 @@ impl ScalarUDFImpl for PgFunction {
                 }
             }
         }
-        let types: Vec<String> = arg_types
-            .iter()
-            .map(|t| pg_type_of(&Field::new("", t.clone(), true)).display())
-            .collect();
-        Err(Error::new(
-            SqlState::UNDEFINED_FUNCTION,
-            format!("function {}({}) does not exist", self.name, types.join(", ")),
-        )
-        .with_hint(
-            "No function matches the given name and argument types. You might need to add explicit type casts.",
-        )
-        .into())
+        Err(no_such_function(self.name, arg_types).into())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        // Without a column among the arguments one evaluation serves all rows.
-        let constant = args
-            .args
-            .iter()
-            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        // Without a column among the arguments one evaluation serves all rows, unless each is to differ.
+        let constant = self.signature.volatility != Volatility::Volatile
+            && args
+                .args
+                .iter()
+                .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args
             .args
@@ -304,6 +294,21 @@ impl ScalarUDFImpl for PgFunction {
             ColumnarValue::Array(array)
         })
     }
+}
+
+/// The error of a call with arguments that no function of the name takes.
+pub(super) fn no_such_function(name: &str, arg_types: &[DataType]) -> Error {
+    let types: Vec<String> = arg_types
+        .iter()
+        .map(|t| pg_type_of(&Field::new("", t.clone(), true)).display())
+        .collect();
+    Error::new(
+        SqlState::UNDEFINED_FUNCTION,
+        format!("function {name}({}) does not exist", types.join(", ")),
+    )
+    .with_hint(
+        "No function matches the given name and argument types. You might need to add explicit type casts.",
+    )
 }
 
 /// The letters of an overload, spread over the given number of arguments, or `None` where it takes another

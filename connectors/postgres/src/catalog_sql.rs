@@ -98,6 +98,10 @@ pub(crate) fn types() -> String {
 /// What [`native_type`] reads.
 const TYPE_COLUMNS: &str = "\
     bt.typname::text AS base_name, bn.nspname = 'pg_catalog' AS base_built_in, bt.typtype::text AS base_kind,
+    CASE WHEN bt.typtype = 'e' THEN (
+        SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+        FROM pg_catalog.pg_enum e WHERE e.enumtypid = bt.oid
+    ) END AS base_labels,
     base.typmod AS base_typmod, pg_catalog.format_type(base.oid, base.typmod) AS base_formatted,
     et.typname::text AS item_name, en.nspname = 'pg_catalog' AS item_built_in, et.typtype::text AS item_kind,
     item.typmod AS item_typmod, pg_catalog.format_type(item.oid, item.typmod) AS item_formatted";
@@ -142,6 +146,7 @@ pub(crate) fn native_type(row: &Row) -> Result<NativeType, tokio_postgres::Error
             formatted: row.try_get("item_formatted")?,
             element: None,
             dimensions: 0,
+            labels: None,
         })),
     };
     Ok(NativeType {
@@ -152,6 +157,7 @@ pub(crate) fn native_type(row: &Row) -> Result<NativeType, tokio_postgres::Error
         formatted: row.try_get("base_formatted")?,
         element,
         dimensions: row.try_get("dimensions")?,
+        labels: row.try_get("base_labels")?,
     })
 }
 

@@ -171,7 +171,7 @@ fn describe_table(
             .unwrap_or(true);
         let collation: Option<String> = row.try_get("collation").map_err(broken)?;
         columns.push(ColumnMetadata {
-            field: Arc::new(column_type.field(&column, !not_null, column_type.shown_as(&native))),
+            field: Arc::new(native.field(&column_type, &column, !not_null)),
             native_type: declared.clone(),
             comment: row.try_get("comment").map_err(broken)?,
             default: row.try_get("default").map_err(broken)?,

@@ -95,7 +95,7 @@ impl Passthrough for NativeQueries {
             let column_type = ColumnType::of(&native, self.source.mapping());
             let name = unique_name(column.name(), &mut taken);
             columns.push(ColumnMetadata {
-                field: Arc::new(column_type.field(&name, true, column_type.shown_as(&native))),
+                field: Arc::new(native.field(&column_type, &name, true)),
                 native_type: native.formatted.clone(),
                 comment: None,
                 default: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use serde::{Deserialize, Serialize};
-use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, tagged};
+use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, tagged, with_enum_labels};
 use tokio_postgres::types::{Kind, Type};
 
 /// Digits that Arrow's decimals have at most.
@@ -105,6 +105,19 @@ pub(crate) struct NativeType {
     pub(crate) element: Option<Box<NativeType>>,
     /// Dimensions that an array's column declares. The server stores them and does not hold values to them.
     pub(crate) dimensions: i32,
+    /// The labels of an enum, in its order.
+    pub(crate) labels: Option<Vec<String>>,
+}
+
+impl NativeType {
+    /// The field of a column of that type.
+    pub(crate) fn field(&self, read_as: &ColumnType, name: &str, nullable: bool) -> Field {
+        let field = read_as.field(name, nullable, read_as.shown_as(self));
+        match (&self.labels, read_as) {
+            (Some(labels), ColumnType::Enum) => with_enum_labels(field, labels),
+            _ => field,
+        }
+    }
 }
 
 impl ColumnType {

@@ -25,6 +25,9 @@ use arrow::datatypes::{DataType, Field};
 /// The key in a field's metadata.
 pub const PG_TYPE: &str = "sluice.pg_type";
 
+/// The key of an enum's labels in a field's metadata: a JSON array, in the order of the type.
+const ENUM_LABELS: &str = "sluice.enum_labels";
+
 /// Digits of a numeric without typmod.
 pub const NUMERIC_PRECISION: u8 = 76;
 
@@ -40,6 +43,22 @@ pub fn tagged(
 ) -> Field {
     Field::new(name, data_type, nullable)
         .with_metadata(HashMap::from([(PG_TYPE.to_owned(), pg_type.into())]))
+}
+
+/// The field of an enum's values with the type's labels, so that a constant can be held against them.
+pub fn with_enum_labels(mut field: Field, labels: &[String]) -> Field {
+    // A list of strings is always JSON.
+    if let Ok(labels) = serde_json::to_string(labels) {
+        let mut metadata = field.metadata().clone();
+        metadata.insert(ENUM_LABELS.to_owned(), labels);
+        field.set_metadata(metadata);
+    }
+    field
+}
+
+/// The labels of an enum's field, where its source has told them.
+pub fn enum_labels(field: &Field) -> Option<Vec<String>> {
+    serde_json::from_str(field.metadata().get(ENUM_LABELS)?).ok()
 }
 
 /// The tag of a field.

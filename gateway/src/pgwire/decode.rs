@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, i256};
 use chrono::{FixedOffset, TimeZone, Utc};
 use datafusion::scalar::ScalarValue;
 use sluice_catalogs::functions::arithmetic::{instant_with_zone, parse_literal};
+use sluice_catalogs::functions::forms;
 use sluice_spi::types::NUMERIC_SCALE;
 use sluice_spi::{Error, Result, SqlState};
 
@@ -155,23 +156,9 @@ pub(super) fn text(
         oid::FLOAT8 => ScalarValue::Float64(Some(float(text, type_oid)?)),
         oid::NUMERIC => numeric(text, data_type)?,
         oid::BYTEA => by_input(text, &DataType::Binary)?,
-        oid::UUID => {
-            let trimmed = skip_space(text)
-                .trim_start_matches('{')
-                .trim_end_matches('}');
-            let uuid = uuid::Uuid::try_parse(trimmed).map_err(|_| bad_text(type_oid, text))?;
-            ScalarValue::Utf8(Some(uuid.hyphenated().to_string()))
-        }
-        oid::JSON | oid::JSONB => {
-            serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
-                Error::new(
-                    SqlState::INVALID_TEXT_REPRESENTATION,
-                    "invalid input syntax for type json",
-                )
-                .with_detail(error.to_string())
-            })?;
-            ScalarValue::Utf8(Some(text.to_owned()))
-        }
+        oid::UUID => form("uuid", text)?,
+        oid::JSON => form("json", text)?,
+        oid::JSONB => form("jsonb", text)?,
         oid::DATE => date(text)?,
         oid::TIME => {
             let spelled = ScalarValue::Utf8(Some(skip_space(text).to_owned()));
@@ -195,6 +182,12 @@ pub(super) fn text(
             _ => ScalarValue::Utf8(Some(text.to_owned())),
         },
     })
+}
+
+/// A value that travels as text, in the form that PostgreSQL prints it in.
+fn form(pg_type: &str, text: &str) -> Result<ScalarValue> {
+    let read = forms::canonical(pg_type, text).unwrap_or_else(|| Ok(text.to_owned()));
+    Ok(ScalarValue::Utf8(Some(read?)))
 }
 
 /// A value by the input function that literals are read by.

@@ -9,6 +9,7 @@ use sluice_spi::{Error, Result, SqlState};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Failure};
+use super::decode;
 use super::encode::{Format, RowEncoder};
 use super::rows::{Pump, piece_rows};
 use super::types::{PgType, field_for_name, oid};
@@ -198,7 +199,10 @@ impl Connection {
         let (engine, view) = (Arc::clone(&self.engine), self.session.view());
         let running = engine.execute(&view, prepared, parameters, cancel.clone());
         Ok(match self.watched(cancel, running).await? {
-            Execution::Done(tag) => Outcome::Done(tag),
+            Execution::Done(tag) => {
+                self.session.committed_alone();
+                Outcome::Done(tag)
+            }
             Execution::Rows(stream) => {
                 let source =
                     RowSource::new(stream.schema, stream.batches).with_changed(stream.changed);
@@ -297,8 +301,17 @@ impl Connection {
                 .with_detail(detail)
                 .into());
         }
+        let zone = self.style().zone;
         let mut parameters = Vec::with_capacity(values.len());
         for (index, (value, field)) in values.into_iter().zip(&statement.parameters).enumerate() {
+            // Text is read as the parameter's type reads it, like a value that a driver sends.
+            if let Some(Some(text)) = value.try_as_str() {
+                let bytes = Some(text.as_bytes());
+                let target = field.data_type();
+                let read = decode::parameter(bytes, Format::Text, field, target, &zone);
+                parameters.push(read?);
+                continue;
+            }
             let cast = value.cast_to(field.data_type()).map_err(|_| {
                 let wanted = super::types::type_name(PgType::of_field(field).oid);
                 let message = format!(

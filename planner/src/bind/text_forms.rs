@@ -2,7 +2,7 @@
 //!
 //! Their text is the source's own output, so equal values have equal texts only where that output is
 //! canonical, and the order of texts is seldom the order of values. A uuid literal is put into canonical
-//! form here, as PostgreSQL's input function would; what cannot be answered right is refused. A cast to
+//! form here, as PostgreSQL's input function would, an enum's is held against the labels; what cannot be answered right is refused. A cast to
 //! text says that the text is meant.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
-use sluice_spi::types::pg_type;
+use sluice_catalogs::functions::forms;
+use sluice_spi::types::{enum_labels, pg_type};
 use sluice_spi::{Error, SqlState};
 
 /// Types whose text is not enough to tell whether a value equals a literal.
@@ -112,8 +113,8 @@ fn compares(operator: Operator) -> bool {
 enum Form {
     /// Canonical, and its order is the type's.
     Uuid,
-    /// Canonical, in another order.
-    Unordered(String),
+    /// Canonical, in another order. The labels are those of an enum.
+    Unordered(String, Option<Vec<String>>),
     /// One value may have several texts.
     Ambiguous(String),
 }
@@ -139,7 +140,7 @@ fn form_of(expr: &Expr, schema: &DFSchema) -> Option<Form> {
         _ if AMBIGUOUS_TEXT.contains(&name) || name.ends_with("range") => {
             Form::Ambiguous(tag.to_owned())
         }
-        _ => Form::Unordered(tag.to_owned()),
+        _ => Form::Unordered(tag.to_owned(), enum_labels(&field)),
     })
 }
 
@@ -147,7 +148,7 @@ impl Form {
     fn allow(&self, operator: &str, orders: bool, with_literal: bool) -> Result<()> {
         let (tag, refused) = match self {
             Form::Uuid => return Ok(()),
-            Form::Unordered(tag) => (tag, orders),
+            Form::Unordered(tag, _) => (tag, orders),
             Form::Ambiguous(tag) => (tag, orders || with_literal || tag.starts_with("json")),
         };
         if !refused {
@@ -161,15 +162,21 @@ impl Form {
     }
 
     fn canonicalize(&self, expr: &mut Expr) -> Result<()> {
-        let (Form::Uuid, Some(text)) = (self, literal(expr)) else {
+        let Some(text) = literal(expr) else {
             return Ok(());
         };
-        let Some(canonical) = canonical_uuid(text) else {
-            let message = format!("invalid input syntax for type uuid: \"{text}\"");
-            let error = Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message);
-            return Err(error.into());
-        };
-        *expr = Expr::Literal(ScalarValue::Utf8(Some(canonical)), None);
+        if let Form::Unordered(tag, Some(labels)) = self
+            && !labels.iter().any(|label| label == text)
+        {
+            let message = format!("invalid input value for enum {tag}: \"{text}\"");
+            return Err(Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message).into());
+        }
+        if !matches!(self, Form::Uuid) {
+            return Ok(());
+        }
+        if let Some(canonical) = forms::canonical("uuid", text) {
+            *expr = Expr::Literal(ScalarValue::Utf8(Some(canonical?)), None);
+        }
         Ok(())
     }
 }
@@ -179,64 +186,5 @@ fn literal(expr: &Expr) -> Option<&str> {
         Expr::Literal(value, _) => value.try_as_str().flatten(),
         Expr::Cast(cast) => literal(&cast.expr),
         _ => None,
-    }
-}
-
-/// What PostgreSQL's `uuid_in` takes: 32 hexadecimal digits, a hyphen after any four of them, perhaps in
-/// braces.
-fn canonical_uuid(text: &str) -> Option<String> {
-    let inner = match text.strip_prefix('{') {
-        Some(rest) => rest.strip_suffix('}')?,
-        None => text,
-    };
-    let mut canonical = String::with_capacity(36);
-    let mut digits = 0;
-    let mut after_hyphen = true;
-    for character in inner.chars() {
-        if character == '-' {
-            if digits % 4 != 0 || after_hyphen || digits == 32 {
-                return None;
-            }
-            after_hyphen = true;
-            continue;
-        }
-        if !character.is_ascii_hexdigit() || digits == 32 {
-            return None;
-        }
-        if matches!(digits, 8 | 12 | 16 | 20) {
-            canonical.push('-');
-        }
-        canonical.push(character.to_ascii_lowercase());
-        digits += 1;
-        after_hyphen = false;
-    }
-    (digits == 32).then_some(canonical)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::canonical_uuid;
-
-    #[test]
-    fn uuids_have_one_form() {
-        let canonical = Some("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11".to_owned());
-        for text in [
-            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
-            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
-            "{a0eebc999c0b4ef8bb6d6bb9bd380a11}",
-            "a0eebc999c0b4ef8bb6d6bb9bd380a11",
-            "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11",
-        ] {
-            assert_eq!(canonical_uuid(text), canonical, "{text}");
-        }
-        for text in [
-            "",
-            "zzz",
-            "a0eebc99",
-            "{a0eebc999c0b4ef8bb6d6bb9bd380a11",
-            "a0e-ebc999c0b4ef8bb6d6bb9bd380a11",
-        ] {
-            assert_eq!(canonical_uuid(text), None, "{text}");
-        }
     }
 }

@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType, i256,
 };
-use chrono::DateTime;
+use chrono::{DateTime, Datelike};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -113,9 +113,58 @@ fn print(array: &ArrayRef, free_scale: bool) -> Result<ArrayRef> {
                 .map(|value| value.map(bytea_text))
                 .collect()
         }
+        DataType::List(_) => {
+            let lists = array.as_list::<i32>();
+            (0..lists.len())
+                .map(|row| {
+                    lists
+                        .is_valid(row)
+                        .then(|| list_text(&lists.value(row), free_scale))
+                        .transpose()
+                })
+                .collect::<Result<_>>()?
+        }
         _ => return Ok(cast(array, &DataType::Utf8)?),
     };
     Ok(Arc::new(texts))
+}
+
+/// `array_out`: an item in quotes where it would be read otherwise.
+fn list_text(items: &ArrayRef, free_scale: bool) -> Result<String> {
+    let nested = items.data_type().is_nested();
+    let truths = items.data_type() == &DataType::Boolean;
+    let texts = print(items, free_scale)?;
+    let texts = texts.as_string::<i32>();
+    let mut out = String::from("{");
+    for (at, item) in texts.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        let special =
+            |c: char| matches!(c, '{' | '}' | ',' | '"' | '\\') || c.is_ascii_whitespace();
+        match item {
+            None => out.push_str("NULL"),
+            Some(item) if truths => out.push_str(&item[..1]),
+            Some(item) if nested => out.push_str(item),
+            Some(item)
+                if item.is_empty()
+                    || item.eq_ignore_ascii_case("null")
+                    || item.contains(special) =>
+            {
+                out.push('"');
+                for character in item.chars() {
+                    if matches!(character, '"' | '\\') {
+                        out.push('\\');
+                    }
+                    out.push(character);
+                }
+                out.push('"');
+            }
+            Some(item) => out.push_str(item),
+        }
+    }
+    out.push('}');
+    Ok(out)
 }
 
 /// Shortest digits that read back as the same number, with an exponent where PostgreSQL uses one: from
@@ -170,7 +219,8 @@ fn bytea_text(bytes: &[u8]) -> String {
     text
 }
 
-fn timestamp_text(micros: i64) -> String {
+/// `timestamp_out` in ISO order.
+pub(super) fn timestamp_text(micros: i64) -> String {
     match micros {
         i64::MAX => return "infinity".to_owned(),
         i64::MIN => return "-infinity".to_owned(),
@@ -179,13 +229,17 @@ fn timestamp_text(micros: i64) -> String {
     let Some(moment) = DateTime::from_timestamp_micros(micros) else {
         return micros.to_string();
     };
-    let text = moment.naive_utc().format("%Y-%m-%d %H:%M:%S").to_string();
-    match micros.rem_euclid(1_000_000) {
-        0 => text,
-        fraction => format!("{text}.{fraction:06}")
-            .trim_end_matches('0')
-            .to_owned(),
-    }
+    // The year before 1 is 1 BC, which chrono calls 0.
+    let (year, era) = match moment.year() {
+        year if year > 0 => (year, ""),
+        year => (1 - year, " BC"),
+    };
+    let rest = moment.naive_utc().format("-%m-%d %H:%M:%S");
+    let fraction = match micros.rem_euclid(1_000_000) {
+        0 => String::new(),
+        fraction => format!(".{fraction:06}").trim_end_matches('0').to_owned(),
+    };
+    format!("{year:04}{rest}{fraction}{era}")
 }
 
 fn decimal_text(value: i256, scale: i32) -> String {
@@ -231,5 +285,9 @@ mod tests {
         assert_eq!(decimal_text(i256::from_i128(-5), 2), "-0.05");
         assert_eq!(decimal_text(i256::from_i128(1250), 2), "12.50");
         assert_eq!(timestamp_text(1_500_000), "1970-01-01 00:00:01.5");
+        assert_eq!(
+            timestamp_text(-63_517_824_000_000_000),
+            "0044-03-15 00:00:00 BC"
+        );
     }
 }
