@@ -137,7 +137,8 @@ corpus_tests!(
     select,
     strings,
     types,
-    windows
+    windows,
+    zones
 );
 
 /// A corpus that PostgreSQL itself does not pass says nothing.

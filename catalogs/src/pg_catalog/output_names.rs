@@ -12,6 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SetExpr, TimezoneInfo, Value,
 };
 
+use super::rewrite::is_bare_function;
+
 /// Told apart from anything that a user could write in a name.
 const MARK: char = '\u{1}';
 
@@ -35,6 +37,8 @@ pub(super) fn name_outputs(projection: &mut [SelectItem]) {
             SelectItem::UnnamedExpr(expr) => {
                 // A column keeps its own name and qualifier unless that is taken.
                 let path: Option<Vec<String>> = match expr {
+                    // A function that is written without parentheses is no column.
+                    Expr::Identifier(ident) if is_bare_function(ident) => None,
                     Expr::Identifier(ident) => Some(vec![fold(ident)]),
                     Expr::CompoundIdentifier(parts) => Some(parts.iter().map(fold).collect()),
                     _ => None,
@@ -134,7 +138,10 @@ fn inner_name(expr: &Expr) -> Option<String> {
         Expr::Function(function) => last_part(&function.name)?,
         Expr::Cast {
             expr, data_type, ..
-        } => inner_name(expr).or_else(|| type_name(data_type))?,
+        } => match is_weak(expr) {
+            true => type_name(data_type).or_else(|| inner_name(expr))?,
+            false => inner_name(expr).or_else(|| type_name(data_type))?,
+        },
         Expr::TypedString(typed) => type_name(&typed.data_type)?,
         Expr::Case { else_result, .. } => else_result
             .as_deref()
@@ -175,6 +182,15 @@ fn inner_name(expr: &Expr) -> Option<String> {
     })
 }
 
+/// True where the name of an expression is only that of its type, which a cast around it replaces.
+fn is_weak(expr: &Expr) -> bool {
+    match expr {
+        Expr::TypedString(_) | Expr::Interval(_) | Expr::Value(_) => true,
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_weak(expr),
+        _ => false,
+    }
+}
+
 /// The name that `pg_type` has for a cast's type.
 fn type_name(data_type: &DataType) -> Option<String> {
     Some(match data_type {
@@ -191,6 +207,12 @@ fn type_name(data_type: &DataType) -> Option<String> {
         DataType::Numeric(_) | DataType::Decimal(_) => "numeric".to_owned(),
         DataType::Date => "date".to_owned(),
         DataType::Uuid => "uuid".to_owned(),
+        DataType::JSON => "json".to_owned(),
+        DataType::JSONB => "jsonb".to_owned(),
+        DataType::Interval { .. } => "interval".to_owned(),
+        DataType::Bytea => "bytea".to_owned(),
+        DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => "time".to_owned(),
+        DataType::Char(_) | DataType::Character(_) => "bpchar".to_owned(),
         DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             "timestamptz".to_owned()
         }

@@ -143,17 +143,25 @@ fn rewrite_expr(expr: &mut Expr) -> Result<()> {
                 rewrite_cast(expr)?;
             }
         }
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => {
+            let (moment, zone) = (take(timestamp), take(time_zone));
+            *expr = call("timezone", vec![zone, moment]);
+        }
         Expr::Function(_) => rewrite_function(expr)?,
-        Expr::Identifier(ident) if ident.quote_style.is_none() => {
-            let name = ident.value.to_lowercase();
-            // A word of SQL, and never a column: PostgreSQL reserves it.
-            if BARE_FUNCTIONS.contains(&name.as_str()) && name != "current_schema" {
-                *expr = call(&name, Vec::new());
-            }
+        Expr::Identifier(ident) if is_bare_function(ident) => {
+            *expr = call(&ident.value.to_lowercase(), Vec::new());
         }
         _ => {}
     }
     Ok(())
+}
+
+/// A word of SQL, and never a column: PostgreSQL reserves it.
+pub(super) fn is_bare_function(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && BARE_FUNCTIONS.contains(&ident.value.to_lowercase().as_str())
 }
 
 /// `(row).field`: a field of a composite value.
@@ -334,6 +342,15 @@ fn rewrite_function(expr: &mut Expr) -> Result<()> {
             *expr = Expr::Subquery(Box::new(array_subquery((**query).clone())?));
         }
         ("transaction_timestamp" | "statement_timestamp", _) => *expr = call("now", Vec::new()),
+        // A function of rows: an expression has one row for each of its elements.
+        ("generate_series", FunctionArguments::List(list)) => {
+            let list = list.clone();
+            let mut series = call("generate_series", Vec::new());
+            if let Expr::Function(function) = &mut series {
+                function.args = FunctionArguments::List(list);
+            }
+            *expr = call("unnest", vec![series]);
+        }
         ("generate_subscripts", FunctionArguments::List(list)) => {
             let list = list.clone();
             let mut subscripts = call("pg_subscripts", Vec::new());

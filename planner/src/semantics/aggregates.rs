@@ -104,6 +104,7 @@ impl ExprPlanner for PgExprPlanner {
         raw: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        operators::check(&raw.left, &raw.op, &raw.right, schema)?;
         let op = match raw.op {
             BinaryOperator::Plus => Operator::Plus,
             BinaryOperator::Minus => Operator::Minus,

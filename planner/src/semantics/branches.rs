@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Case, Expr, Operator};
 
 use super::comparisons::comparison;
 use super::literals;
+use super::moments;
 use super::types::{as_decimal, cast_to, decimal, digits_of, is_decimal, is_text, type_of};
 
 /// Branches of several numeric types get the widest; untyped literals take the others' type. `CASE x WHEN 1` is
@@ -61,6 +62,9 @@ fn of_one_type(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(Expr::Case(case)));
     };
     let mixed = typed().any(|t| *t != first);
+    if mixed && moments::are_instants(typed()) {
+        return instants(case, schema).map(Transformed::yes);
+    }
     let literal = texts.contains(&true) && !is_text(&first);
     if !mixed && !literal {
         return Ok(Transformed::no(Expr::Case(case)));
@@ -94,6 +98,22 @@ fn of_one_type(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
         convert(otherwise)?;
     }
     Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// Every branch that is a moment as an instant.
+fn instants(mut case: Case, schema: &DFSchema) -> Result<Expr> {
+    let convert = |expr: &mut Box<Expr>| -> Result<()> {
+        let data_type = type_of(expr, schema).unwrap_or(DataType::Null);
+        **expr = moments::as_instant(std::mem::take(expr.as_mut()), &data_type)?;
+        Ok(())
+    };
+    for (_, then) in &mut case.when_then_expr {
+        convert(then)?;
+    }
+    if let Some(otherwise) = &mut case.else_expr {
+        convert(otherwise)?;
+    }
+    Ok(Expr::Case(case))
 }
 
 fn results(case: &Case) -> impl Iterator<Item = &Expr> {

@@ -5,17 +5,18 @@
 //! interval is its length, `character(n)` has no trailing blanks. A column against a constant stays bare where it
 //! can: sources and files know how to use that.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use sluice_spi::types::pg_type;
 
 use super::branches;
-use super::literals::{as_float, typed_as};
-use super::operators::{literal_type, pair};
+use super::literals::{self, as_float, typed_as};
+use super::operators::{literal_type, no_such_operator, pair};
 use super::text;
-use super::types::{as_decimal, call, cast_to, is_text, type_of};
+use super::types::{as_decimal, call, cast_to, field_of, is_decimal, is_text, type_of};
 
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 
@@ -88,6 +89,7 @@ pub(super) fn comparison(
     let (Some(l), Some(r)) = (type_of(&left, schema), type_of(&right, schema)) else {
         return Ok(Transformed::no(pair(left, op, right)));
     };
+    refuse_unlike(&left, op, &right, schema)?;
     let (left, right, stripped) = text::stripped(left, right, schema);
     let (left, right, typed) = typed_pair(left, &l, right, &r)?;
     let mut moved = stripped || typed;
@@ -136,6 +138,50 @@ pub(super) fn comparison(
         },
         _ => Ok(Transformed::new_transformed(pair(left, op, right), moved)),
     }
+}
+
+/// Text is compared with text: PostgreSQL reads only constants as what they are compared with.
+pub(super) fn refuse_unlike(
+    left: &Expr,
+    op: Operator,
+    right: &Expr,
+    schema: &DFSchema,
+) -> Result<()> {
+    let (Some(l), Some(r)) = (field_of(left, schema), field_of(right, schema)) else {
+        return Ok(());
+    };
+    unlike(left, &l, op, right, &r)
+}
+
+/// Likewise, of operands whose fields are known.
+pub(super) fn unlike(
+    left: &Expr,
+    l: &FieldRef,
+    op: Operator,
+    right: &Expr,
+    r: &FieldRef,
+) -> Result<()> {
+    let is_plain = |expr: &Expr, field: &FieldRef| {
+        let tag = pg_type(field);
+        let plain = tag.is_none_or(|tag| tag.starts_with("character") || tag == "text");
+        is_text(field.data_type()) && plain && literals::text(expr).is_none()
+    };
+    let is_other = |field: &FieldRef| {
+        let data_type = field.data_type();
+        let counts =
+            data_type.is_signed_integer() || data_type.is_floating() || is_decimal(data_type);
+        let plain = pg_type(field).is_none_or(|tag| tag == "numeric");
+        plain && (counts || data_type == &DataType::Boolean || data_type.is_temporal())
+    };
+    if is_plain(left, l) && is_other(r) || is_other(l) && is_plain(right, r) {
+        let op = match op {
+            Operator::NotEq => "<>".to_owned(),
+            Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => "=".to_owned(),
+            op => op.to_string(),
+        };
+        return Err(no_such_operator(left, l, op, right, r).into());
+    }
+    Ok(())
 }
 
 /// Two values that are to be compared.

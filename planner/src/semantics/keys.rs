@@ -6,20 +6,22 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::InSubquery;
-use datafusion::logical_expr::{Expr, Join, LogicalPlanBuilder, Subquery};
+use datafusion::logical_expr::{Expr, Join, LogicalPlanBuilder, Operator, Subquery};
 use datafusion::prelude::Column;
 
-use super::comparisons::{Common, common, key};
-use super::types::type_of;
+use super::comparisons::{Common, common, key, unlike};
+use super::types::{field_of, type_of};
 
 /// The join with one type on both sides of each key.
 pub(super) fn of_one_type(mut join: Join) -> Result<Join> {
     for (left, right) in &mut join.on {
-        let types = (
-            type_of(left, join.left.schema()),
-            type_of(right, join.right.schema()),
+        let fields = (
+            field_of(left, join.left.schema()),
+            field_of(right, join.right.schema()),
         );
-        let (Some(l), Some(r)) = types else { continue };
+        let (Some(l), Some(r)) = fields else { continue };
+        unlike(left, &l, Operator::Eq, right, &r)?;
+        let (l, r) = (l.data_type().clone(), r.data_type().clone());
         let (Common::Made(l, r) | Common::AsTheyAre(l, r)) =
             common(std::mem::take(left), &l, std::mem::take(right), &r)?;
         (*left, *right) = (l, r);
@@ -36,6 +38,9 @@ pub(super) fn in_subquery(test: InSubquery, schema: &DFSchema) -> Result<Transfo
     };
     let (qualifier, field) = found.qualified_field(0);
     let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+    if let Some(value) = field_of(&test.expr, schema) {
+        unlike(&test.expr, &value, Operator::Eq, &column, field)?;
+    }
     let (expr, column, made) = match common(
         test.expr.as_ref().clone(),
         &value,

@@ -3,8 +3,8 @@
 //! The engine binds `+`, `/`, `::int` or `avg` by its own rules of types, rounding and overflow. This pass
 //! runs once over each bound plan, when every type is known, and puts in their place expressions that mean
 //! what PostgreSQL means ([`operators`], [`scales`], [`comparisons`], [`lists`], [`casts`], [`branches`],
-//! [`functions`], [`text`], [`groups`]); [`aggregates`] acts while the plan is being made, since an average becomes
-//! two aggregates;
+//! [`functions`], [`moments`], [`text`], [`groups`]); [`aggregates`] acts while the plan is being made, since an average
+//! becomes two aggregates;
 //! [`assignment`] comes last, for rows that are written. Relies on `catalogs::functions::arithmetic` for the
 //! functions,
 //! which workers have too. Never touches a plan's shape beyond casts, and never asks a source.
@@ -19,6 +19,7 @@ mod groups;
 mod keys;
 mod lists;
 mod literals;
+mod moments;
 mod operators;
 mod outer_references;
 mod scales;
@@ -396,7 +397,7 @@ impl Pass {
             return Ok(Transformed::no(LogicalPlan::Union(union)));
         }
         self.changed.set(true);
-        let inputs = with_common_numbers(union.inputs)?;
+        let inputs = with_common_moments(with_common_numbers(union.inputs)?)?;
         let union = Union::try_new_with_loose_types(inputs)?;
         Ok(Transformed::yes(TypeCoercionRewriter::coerce_union(union)?))
     }
@@ -451,6 +452,48 @@ fn with_floats(values: &Values) -> Result<DFSchemaRef> {
 
 fn is_untyped_parameter(expr: &Expr) -> bool {
     matches!(expr, Expr::Placeholder(parameter) if parameter.field.is_none())
+}
+
+/// The inputs of a union with instants in each column where some input has them.
+fn with_common_moments(inputs: Vec<Arc<LogicalPlan>>) -> Result<Vec<Arc<LogicalPlan>>> {
+    let width = inputs
+        .first()
+        .map_or(0, |input| input.schema().fields().len());
+    let instants: Vec<bool> = (0..width)
+        .map(|at| {
+            let types = inputs
+                .iter()
+                .map(|input| input.schema().field(at).data_type());
+            moments::are_instants(types)
+        })
+        .collect();
+    if !instants.contains(&true) {
+        return Ok(inputs);
+    }
+    inputs
+        .into_iter()
+        .map(|input| {
+            let columns = input
+                .schema()
+                .iter()
+                .zip(&instants)
+                .map(|((qualifier, field), to_instant)| {
+                    let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+                    match (to_instant, field.data_type()) {
+                        (true, DataType::Date32 | DataType::Timestamp(_, None)) => {
+                            let instant = moments::as_instant(column, field.data_type())?;
+                            Ok(instant.alias_qualified(qualifier.cloned(), field.name()))
+                        }
+                        _ => Ok(column),
+                    }
+                })
+                .collect::<Result<Vec<_>>>()?;
+            LogicalPlanBuilder::from(Arc::unwrap_or_clone(input))
+                .project(columns)?
+                .build()
+                .map(Arc::new)
+        })
+        .collect()
 }
 
 /// The inputs of a union with one type for each column of numbers that are not all of one: the engine

@@ -1,15 +1,21 @@
 //! Operators by their operands' types: checked integers and floats, exact numerics, dates, text. What compares
 //! is in [`super::comparisons`].
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, IntervalUnit, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+use sluice_catalogs::pg_catalog::pg_types::pg_type_of;
+use sluice_spi::types::{NUMERIC_PRECISION, NUMERIC_SCALE, pg_type};
+use sluice_spi::{Error, SqlState};
 
 use super::casts::printer;
 use super::comparisons::{self, Common, comparison};
 use super::literals::{self, as_float, typed_as};
+use super::moments;
+use super::text;
 use super::types::{
     as_decimal, call, cast_to, digits_of, field_of, integer, is_decimal, is_text, type_of,
 };
@@ -40,6 +46,101 @@ pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transforme
         }
         op => Ok(Transformed::no(pair(left, op, right))),
     }
+}
+
+/// Refuses operators that PostgreSQL has for types that are only text here, and those that it has not at all.
+pub(super) fn check(
+    left: &Expr,
+    op: &BinaryOperator,
+    right: &Expr,
+    schema: &DFSchema,
+) -> Result<()> {
+    let (Some(l), Some(r)) = (field_of(left, schema), field_of(right, schema)) else {
+        return Ok(());
+    };
+    let of_arrays = l.data_type().is_nested() || r.data_type().is_nested();
+    match op {
+        BinaryOperator::AtArrow | BinaryOperator::ArrowAt if of_arrays => Ok(()),
+        BinaryOperator::AtArrow
+        | BinaryOperator::ArrowAt
+        | BinaryOperator::Arrow
+        | BinaryOperator::LongArrow
+        | BinaryOperator::HashArrow
+        | BinaryOperator::HashLongArrow
+        | BinaryOperator::AtAt
+        | BinaryOperator::HashMinus
+        | BinaryOperator::AtQuestion
+        | BinaryOperator::Question
+        | BinaryOperator::QuestionAnd
+        | BinaryOperator::QuestionPipe => Err(not_here(left, &l, op, right, &r).into()),
+        BinaryOperator::Plus
+        | BinaryOperator::Minus
+        | BinaryOperator::Multiply
+        | BinaryOperator::Divide
+        | BinaryOperator::Modulo => {
+            let has_none = |expr: &Expr, field: &FieldRef| {
+                let data_type = field.data_type();
+                data_type == &DataType::Boolean
+                    || is_text(data_type) && literals::text(expr).is_none()
+            };
+            match has_none(left, &l) || has_none(right, &r) {
+                true => Err(not_here(left, &l, op, right, &r).into()),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type of an operand as PostgreSQL names it in errors.
+fn named(expr: &Expr, field: &FieldRef) -> String {
+    if literals::text(expr).is_some() {
+        return "unknown".to_owned();
+    }
+    let name = match pg_type(field) {
+        Some(tag) => tag.split('(').next().unwrap_or(tag).to_owned(),
+        None => pg_type_of(field).display(),
+    };
+    // What fits an integer is one.
+    match (expr, field.data_type()) {
+        (Expr::Literal(ScalarValue::Int64(Some(v)), _), _) if i32::try_from(*v).is_ok() => {
+            "integer".to_owned()
+        }
+        _ => name,
+    }
+}
+
+/// PostgreSQL's error of operands that no operator of the name takes.
+pub(super) fn no_such_operator(
+    left: &Expr,
+    l: &FieldRef,
+    op: impl std::fmt::Display,
+    right: &Expr,
+    r: &FieldRef,
+) -> Error {
+    let message = format!(
+        "operator does not exist: {} {op} {}",
+        named(left, l),
+        named(right, r)
+    );
+    Error::new(SqlState::UNDEFINED_FUNCTION, message).with_hint(
+        "No operator matches the given name and argument types. You might need to add explicit type casts.",
+    )
+}
+
+fn not_here(left: &Expr, l: &FieldRef, op: &BinaryOperator, right: &Expr, r: &FieldRef) -> Error {
+    let is_plain = |field: &FieldRef| match pg_type(field) {
+        None => true,
+        Some(tag) => tag.starts_with("char") || matches!(tag, "text" | "name" | "numeric"),
+    };
+    if is_plain(l) && is_plain(r) {
+        return no_such_operator(left, l, op, right, r);
+    }
+    let message = format!(
+        "operator {op} of type {} is not supported",
+        named(left, if is_plain(l) { r } else { l })
+    );
+    Error::unsupported(message).with_hint("Let the source do it: catalog.system.query('…').")
 }
 
 /// Numeric arithmetic while it is being bound: the engine would refuse types that PostgreSQL's rules do not
@@ -208,7 +309,13 @@ fn numerics(
     };
     let left = widened(left, &l, (p1, s1));
     let right = widened(right, &r, (p2, s2));
-    Ok(Transformed::yes(pair(left, op, right)))
+    let result = pair(left, op, right);
+    let free = DataType::Decimal256(NUMERIC_PRECISION, NUMERIC_SCALE);
+    // The engine gives a remainder fewer digits, by which it would no longer be a numeric without typmod.
+    if op == Operator::Modulo && (l == free || r == free) {
+        return Ok(Transformed::yes(cast_to(result, free)));
+    }
+    Ok(Transformed::yes(result))
 }
 
 fn timestamp() -> DataType {
@@ -235,7 +342,18 @@ fn temporal(
         (days, Plus, Date32) if is_integer(days) => shifted(right, op, left, days)?,
         (Date32, Plus | Minus, Interval(_)) => folded(as_timestamp(left)?, op, right)?,
         (Interval(_), Plus, Date32) => folded(as_timestamp(right)?, op, left)?,
+        (Timestamp(_, Some(_)), Plus | Minus, Interval(_)) => moments::shifted(left, op, right)?,
+        (Interval(_), Plus, Timestamp(_, Some(_))) => moments::shifted(right, op, left)?,
         (Timestamp(..), Plus | Minus, Interval(_)) => folded(left, op, right)?,
+        // By the clocks of the session's zone.
+        (Timestamp(_, Some(_)), Minus, Timestamp(_, None) | Date32) => {
+            let right = call("cast_timestamptz", vec![right])?;
+            call("timestamp_sub", vec![left, right])?
+        }
+        (Timestamp(_, None) | Date32, Minus, Timestamp(_, Some(_))) => {
+            let left = call("cast_timestamptz", vec![left])?;
+            call("timestamp_sub", vec![left, right])?
+        }
         (Timestamp(..), Minus, Timestamp(..) | Date32) | (Date32, Minus, Timestamp(..)) => {
             call("timestamp_sub", vec![left, right])?
         }
@@ -249,8 +367,11 @@ fn temporal(
             )
         }
         (Timestamp(..), Plus, text) if is_text(text) && literals::text(&right).is_some() => {
-            let interval = Interval(IntervalUnit::MonthDayNano);
-            folded(left, op, typed_as(right, &interval)?.data)?
+            let interval = typed_as(right, &Interval(IntervalUnit::MonthDayNano))?.data;
+            match l {
+                Timestamp(_, Some(_)) => moments::shifted(left, op, interval)?,
+                _ => folded(left, op, interval)?,
+            }
         }
         _ => return Ok(Transformed::no(pair(left, op, right))),
     };
@@ -323,6 +444,7 @@ fn concat(
     }
     let printed = |expr: Expr, data_type: &DataType| match data_type {
         t if is_text(t) => Ok(expr),
+        DataType::Timestamp(_, Some(_)) => call("text_of_timestamptz", vec![expr]),
         _ => {
             let name = field_of(&expr, schema).map_or("text_of", |field| printer(&field));
             call(name, vec![expr])

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, IntervalMonthDayNanoArray, TimestampMicrosecondArray,
 };
@@ -11,7 +12,7 @@ use arrow::datatypes::{
     DataType, Field, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
-use chrono::{DateTime, Datelike, NaiveDateTime, TimeZone, Timelike};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -21,6 +22,8 @@ use datafusion::logical_expr::{
 use sluice_spi::types::PG_TYPE;
 use sluice_spi::{Error, SqlState};
 
+use super::{moments, zones};
+
 /// Digits after the point of seconds.
 const SCALE: i8 = 6;
 const MILLION: i128 = 1_000_000;
@@ -29,10 +32,16 @@ const DAY_MICROS: i64 = 86_400_000_000;
 const EPOCH_JULIAN_DAY: i128 = 2_440_588;
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    vec![
+    let extract = |name, volatility| {
         ScalarUDF::new_from_impl(ExtractField {
-            signature: Signature::user_defined(Volatility::Immutable),
-        }),
+            name,
+            signature: Signature::user_defined(volatility),
+        })
+    };
+    vec![
+        extract("extract_field", Volatility::Immutable),
+        // Of an instant, by the session's clocks.
+        extract("extract_here", Volatility::Stable),
         ScalarUDF::new_from_impl(TimestampSub {
             signature: Signature::user_defined(Volatility::Immutable),
         }),
@@ -45,12 +54,13 @@ fn micros_type() -> DataType {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExtractField {
+    name: &'static str,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for ExtractField {
     fn name(&self) -> &str {
-        "extract_field"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -105,8 +115,8 @@ impl ScalarUDFImpl for ExtractField {
             .all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let array = args.args[1].to_array(rows)?;
-        let zone = args.config_options.execution.time_zone.as_deref();
-        let values = extract(&field, &array, zone)?.with_precision_and_scale(24, SCALE)?;
+        let zone = zones::of_session(&args.config_options)?;
+        let values = extract(&field, &array, &zone)?.with_precision_and_scale(24, SCALE)?;
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
         } else {
@@ -123,13 +133,10 @@ fn no_such_field(field: &str, type_name: &str) -> Error {
 }
 
 /// Values in millionths.
-fn extract(field: &str, array: &ArrayRef, zone: Option<&str>) -> Result<Decimal128Array> {
+fn extract(field: &str, array: &ArrayRef, zone: &Tz) -> Result<Decimal128Array> {
     match array.data_type() {
         DataType::Timestamp(_, with_zone) => {
-            let zone = match with_zone {
-                Some(_) => zone.and_then(|z| z.parse::<chrono_tz::Tz>().ok()),
-                None => None,
-            };
+            let zone = with_zone.as_ref().map(|_| zone);
             array
                 .as_primitive::<TimestampMicrosecondType>()
                 .iter()
@@ -172,15 +179,32 @@ fn of_clock(field: &str, micros: i64) -> Option<i128> {
     })
 }
 
-fn of_timestamp(field: &str, micros: i64, zone: Option<chrono_tz::Tz>) -> Result<i128> {
+fn of_timestamp(field: &str, micros: i64, zone: Option<&Tz>) -> Result<i128> {
     if field == "epoch" {
         return Ok(i128::from(micros));
     }
-    let moment: NaiveDateTime = DateTime::from_timestamp_micros(micros)
-        .map(|moment| match zone {
-            Some(zone) => zone.from_utc_datetime(&moment.naive_utc()).naive_local(),
-            None => moment.naive_utc(),
-        })
+    let shown = match zone {
+        Some(zone) => moments::shown_in(micros, zone)?,
+        None => micros,
+    };
+    let type_name = match zone {
+        Some(_) => "timestamp with time zone",
+        None => "timestamp without time zone",
+    };
+    // Seconds east.
+    let offset = i128::from(shown - micros) / MILLION;
+    match (field, zone) {
+        ("timezone", Some(_)) => return Ok(offset * MILLION),
+        ("timezone_hour", Some(_)) => return Ok(offset / 3600 * MILLION),
+        ("timezone_minute", Some(_)) => return Ok(offset % 3600 / 60 * MILLION),
+        ("timezone" | "timezone_hour" | "timezone_minute", None) => {
+            let message = format!("unit \"{field}\" not supported for type {type_name}");
+            return Err(Error::unsupported(message).into());
+        }
+        _ => {}
+    }
+    let moment: NaiveDateTime = DateTime::from_timestamp_micros(shown)
+        .map(|moment| moment.naive_utc())
         .ok_or_else(|| Error::new(SqlState::DATETIME_OVERFLOW, "timestamp out of range"))?;
     // There is no year 0: what chrono calls 0 is 1 BC, which PostgreSQL calls -1.
     let shown = |year: i128| if year > 0 { year } else { year - 1 };
@@ -208,8 +232,7 @@ fn of_timestamp(field: &str, micros: i64, zone: Option<chrono_tz::Tz>) -> Result
         _ => {
             let clock = i64::from(moment.num_seconds_from_midnight()) * 1_000_000
                 + i64::from(moment.nanosecond() / 1000);
-            return of_clock(field, clock)
-                .ok_or_else(|| no_such_field(field, "timestamp without time zone").into());
+            return of_clock(field, clock).ok_or_else(|| no_such_field(field, type_name).into());
         }
     };
     Ok(whole * MILLION)

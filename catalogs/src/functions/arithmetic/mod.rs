@@ -1,11 +1,13 @@
 //! PostgreSQL's arithmetic and casts, where the engine's own differ.
 //!
 //! Checked integers (`integers`), exact numeric division and averages (`division`), wide sums
-//! (`sum`), casts in PostgreSQL's rounding and words (`casts`, `zoned`, `input`, `output`), and dates
-//! (`datetime`, `moments`, `intervals`). The planner's semantics pass puts these functions where SQL's operators and casts
+//! (`sum`), casts in PostgreSQL's rounding and words (`casts`, `zoned`, `input`, `output`), dates
+//! (`datetime`, `moments`, `intervals`, `truncate`, `ages`), and time zones (`clocks`, `zones`). The planner's semantics pass puts these functions where SQL's operators and casts
 //! were; they run over whole columns, on coordinator and workers alike. Never asks a session anything.
 
+mod ages;
 mod casts;
+mod clocks;
 mod datetime;
 mod decimal;
 mod division;
@@ -17,13 +19,17 @@ mod moments;
 mod output;
 mod sum;
 mod to_char;
+mod truncate;
 mod zoned;
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use sluice_spi::{Error, Result};
+
+use super::udf::no_such_function;
 
 pub use input::parse_literal;
 pub use moments::instant_with_zone;
@@ -60,7 +66,10 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     functions.extend(casts::functions());
     functions.extend(output::functions());
     functions.extend(datetime::functions());
-    functions.push(to_char::to_char());
+    functions.extend(to_char::functions());
+    functions.extend(clocks::functions());
+    functions.extend(truncate::functions());
+    functions.extend(ages::functions());
     functions
 }
 

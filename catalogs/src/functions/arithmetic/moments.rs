@@ -81,12 +81,22 @@ pub fn instant_with_zone(text: &str) -> Result<Option<i64>> {
 }
 
 /// The instant at which clocks of `zone` show a moment. Infinity stays infinity.
-pub(super) fn in_zone(micros: i64, zone: &str) -> Result<i64> {
+pub(super) fn instant_in(micros: i64, zone: &Tz) -> Result<i64> {
     if matches!(micros, i64::MAX | i64::MIN) {
         return Ok(micros);
     }
-    let zone = zone_of(zone).ok_or_else(|| unknown_zone(zone))?;
-    instant(micros, &zone)
+    instant(micros, zone)
+        .ok_or_else(|| Error::new(SqlState::DATETIME_OVERFLOW, "timestamp out of range"))
+}
+
+/// The moment that clocks of `zone` show at an instant. Infinity stays infinity.
+pub(super) fn shown_in(micros: i64, zone: &Tz) -> Result<i64> {
+    if matches!(micros, i64::MAX | i64::MIN) {
+        return Ok(micros);
+    }
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map(|at| zone.offset_from_utc_datetime(&at.naive_utc()).fix())
+        .and_then(|offset| micros.checked_add(i64::from(offset.local_minus_utc()) * 1_000_000))
         .ok_or_else(|| Error::new(SqlState::DATETIME_OVERFLOW, "timestamp out of range"))
 }
 
@@ -112,7 +122,7 @@ fn unknown_zone(zone: &str) -> Error {
 }
 
 /// `+02`, `+0230`, `-02:30:15`, `Z`, `<+02>-02`, or a name.
-fn zone_of(text: &str) -> Option<Tz> {
+pub(super) fn zone_of(text: &str) -> Option<Tz> {
     if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") {
         return "UTC".parse().ok();
     }

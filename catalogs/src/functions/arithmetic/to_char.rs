@@ -4,17 +4,22 @@
 //! printed otherwise.
 
 use std::fmt::Write;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeZone, Timelike};
+use chrono_tz::OffsetName;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use sluice_spi::Error;
+
+use super::{clocks, moments, zones};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -44,21 +49,30 @@ const NAME_WIDTH: usize = 9;
 /// The Julian day of the day before 0001-01-01.
 const JULIAN_DAY_OF_CE: i64 = 1_721_425;
 
-/// The function.
-pub(super) fn to_char() -> ScalarUDF {
-    ScalarUDF::new_from_impl(ToChar {
-        signature: Signature::user_defined(Volatility::Immutable),
+/// `to_char`, and `to_char_here` of instants, which shows them by the session's clocks.
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    [
+        ("to_char", Volatility::Immutable),
+        ("to_char_here", Volatility::Stable),
+    ]
+    .map(|(name, volatility)| {
+        ScalarUDF::new_from_impl(ToChar {
+            name,
+            signature: Signature::user_defined(volatility),
+        })
     })
+    .into()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToChar {
+    name: &'static str,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for ToChar {
     fn name(&self) -> &str {
-        "to_char"
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -94,28 +108,38 @@ impl ScalarUDFImpl for ToChar {
         let moments = args.args[0].to_array(rows)?;
         let templates = args.args[1].to_array(rows)?;
         let zone = match moments.data_type() {
-            DataType::Timestamp(_, Some(_)) => args
-                .config_options
-                .execution
-                .time_zone
-                .as_deref()
-                .and_then(|zone| zone.parse::<chrono_tz::Tz>().ok()),
+            DataType::Timestamp(_, Some(_)) => Some(zones::of_session(&args.config_options)?),
             _ => None,
         };
-        let moments = moments.as_primitive::<TimestampMicrosecondType>();
-        let texts: StringArray = moments
+        let texts = moments
+            .as_primitive::<TimestampMicrosecondType>()
             .iter()
             .zip(templates.as_string::<i32>())
             .map(|(moment, template)| {
-                let (moment, template) = moment.zip(template)?;
-                let moment = DateTime::from_timestamp_micros(moment)?;
-                let local = match zone {
-                    Some(zone) => zone.from_utc_datetime(&moment.naive_utc()).naive_local(),
-                    None => moment.naive_utc(),
+                let Some((moment, template)) = moment.zip(template) else {
+                    return Ok(None);
                 };
-                Some(format_moment(&local, template))
+                let shown = match &zone {
+                    Some(zone) => moments::shown_in(moment, zone)?,
+                    None => moment,
+                };
+                // Nothing is shown of infinity.
+                let Some(local) = DateTime::from_timestamp_micros(shown) else {
+                    return Ok(None);
+                };
+                let seconds = (shown - moment) / 1_000_000;
+                let offset = zone.as_ref().map(|zone| Offset {
+                    seconds,
+                    name: abbreviation(moment, zone)
+                        .unwrap_or_else(|| clocks::offset_text(seconds)),
+                });
+                Ok(Some(format_moment(
+                    &local.naive_utc(),
+                    offset.as_ref(),
+                    template,
+                )))
             })
-            .collect();
+            .collect::<sluice_spi::Result<StringArray>>()?;
         let texts: ArrayRef = Arc::new(texts);
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
@@ -123,6 +147,21 @@ impl ScalarUDFImpl for ToChar {
             ColumnarValue::Array(texts)
         })
     }
+}
+
+/// How a zone is shown.
+struct Offset {
+    /// East of UTC.
+    seconds: i64,
+    name: String,
+}
+
+/// What clocks of the zone call their time at an instant, where they have a name for it.
+fn abbreviation(micros: i64, zone: &Tz) -> Option<String> {
+    let at = DateTime::from_timestamp_micros(micros)?;
+    let zone = chrono_tz::Tz::from_str(&zone.to_string()).ok()?;
+    let offset = zone.offset_from_utc_datetime(&at.naive_utc());
+    offset.abbreviation().map(str::to_owned)
 }
 
 /// What a pattern prints.
@@ -135,7 +174,7 @@ enum Piece {
     Text(String),
 }
 
-fn format_moment(moment: &NaiveDateTime, template: &str) -> String {
+fn format_moment(moment: &NaiveDateTime, offset: Option<&Offset>, template: &str) -> String {
     let mut out = String::new();
     let mut rest = template;
     while let Some(first) = rest.chars().next() {
@@ -150,7 +189,7 @@ fn format_moment(moment: &NaiveDateTime, template: &str) -> String {
             Some(body) => (false, body),
             None => (true, rest),
         };
-        let Some((piece, length)) = pattern(moment, body) else {
+        let Some((piece, length)) = pattern(moment, offset, body) else {
             if fill {
                 out.push(first);
                 rest = &rest[first.len_utf8()..];
@@ -172,7 +211,11 @@ fn format_moment(moment: &NaiveDateTime, template: &str) -> String {
 }
 
 /// The longest pattern at the beginning of `template`, and its length.
-fn pattern(moment: &NaiveDateTime, template: &str) -> Option<(Piece, usize)> {
+fn pattern(
+    moment: &NaiveDateTime,
+    offset: Option<&Offset>,
+    template: &str,
+) -> Option<(Piece, usize)> {
     const PATTERNS: [&str; 39] = [
         "SSSSS", "SSSS", "MONTH", "IYYY", "YYYY", "HH24", "HH12", "A.M.", "P.M.", "IDDD", "YYY",
         "IYY", "DDD", "DAY", "MON", "HH", "MI", "MM", "MS", "US", "SS", "YY", "IY", "DD", "DY",
@@ -240,6 +283,18 @@ fn pattern(moment: &NaiveDateTime, template: &str) -> Option<(Piece, usize)> {
         "A.M." | "P.M." => {
             let half = if hour < 12 { "A.M." } else { "P.M." };
             Piece::Text(as_written(half, written))
+        }
+        "OF" => Piece::Text(clocks::offset_text(
+            offset.map_or(0, |offset| offset.seconds),
+        )),
+        "TZ" => {
+            let name = offset.map_or("", |offset| offset.name.as_str());
+            let lower = written.starts_with('t');
+            Piece::Text(if lower {
+                name.to_lowercase()
+            } else {
+                name.to_owned()
+            })
         }
         // A timestamp without zone has nothing to say here.
         _ => Piece::Text(String::new()),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{
 };
 use sluice_spi::{Error, SqlState};
 
-use super::moments;
+use super::{moments, zones};
 
 const UTC: &str = "UTC";
 
@@ -61,8 +62,9 @@ impl ScalarUDFImpl for CastTimestamptz {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = matches!(args.args[0], ColumnarValue::Scalar(_));
         let array = args.args[0].to_array(if constant { 1 } else { args.number_rows })?;
-        let zone = args.config_options.execution.time_zone.as_deref();
-        let instants: ArrayRef = Arc::new(instants(&array, zone.unwrap_or(UTC))?);
+        let name = args.config_options.execution.time_zone.as_deref();
+        let zone = zones::of_session(&args.config_options)?;
+        let instants: ArrayRef = Arc::new(instants(&array, &zone, name.unwrap_or(UTC))?);
         Ok(if constant {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&instants, 0)?)
         } else {
@@ -71,26 +73,26 @@ impl ScalarUDFImpl for CastTimestamptz {
     }
 }
 
-fn instants(array: &ArrayRef, zone: &str) -> Result<TimestampMicrosecondArray> {
+fn instants(array: &ArrayRef, zone: &Tz, name: &str) -> Result<TimestampMicrosecondArray> {
     let instants: sluice_spi::Result<TimestampMicrosecondArray> = match array.data_type() {
         DataType::Date32 => array
             .as_primitive::<Date32Type>()
             .iter()
             .map(|day| {
-                day.map(|day| moments::in_zone(moments::midnight(day)?, zone))
+                day.map(|day| moments::instant_in(moments::midnight(day)?, zone))
                     .transpose()
             })
             .collect(),
         DataType::Timestamp(..) => array
             .as_primitive::<TimestampMicrosecondType>()
             .iter()
-            .map(|moment| moment.map(|at| moments::in_zone(at, zone)).transpose())
+            .map(|moment| moment.map(|at| moments::instant_in(at, zone)).transpose())
             .collect(),
         _ => array
             .as_string::<i32>()
             .iter()
             .map(|text| match text {
-                Some(text) => moments::timestamptz(text, Some(zone)),
+                Some(text) => moments::timestamptz(text, Some(name)),
                 None => Ok(None),
             })
             .collect(),
