@@ -139,8 +139,48 @@ fn not_implemented(message: &str) -> Error {
                 format!("type \"{name}\" does not exist"),
             )
         }
-        _ => Error::unsupported(message),
+        _ => Error::unsupported(in_words(message)),
     }
+}
+
+/// What is not supported, without the engine's own names for it.
+fn in_words(message: &str) -> String {
+    if let Some(statement) = message.strip_prefix("Unsupported SQL statement: ") {
+        // Its first words: `COMMENT ON TABLE t IS 'x'` is about COMMENT ON TABLE.
+        let is_keyword =
+            |word: &&str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase());
+        let words: Vec<&str> = statement
+            .split(' ')
+            .take_while(is_keyword)
+            .take(3)
+            .collect();
+        if !words.is_empty() {
+            return format!("{} is not supported", words.join(" "));
+        }
+    }
+    let node = [
+        "Unsupported ast node in sqltorel: ",
+        "Unsupported ast node ",
+        "Unsupported ast node: ",
+    ]
+    .iter()
+    .find_map(|prefix| message.strip_prefix(prefix));
+    if let Some(node) = node {
+        let name: String = node
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric())
+            .flat_map(|c| {
+                let gap = c.is_ascii_uppercase().then_some(' ');
+                gap.into_iter()
+                    .chain(std::iter::once(c.to_ascii_lowercase()))
+            })
+            .collect();
+        return format!(
+            "an expression of this form ({}) is not supported",
+            name.trim()
+        );
+    }
+    lower_first(message)
 }
 
 fn missing_from_entry(qualifier: &str, valid_fields: &[Column]) -> Error {

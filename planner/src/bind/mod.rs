@@ -17,6 +17,8 @@ mod spelling;
 mod statistics;
 mod text_forms;
 mod types;
+mod unread;
+mod windows;
 mod writes;
 
 use std::collections::HashMap;
@@ -401,6 +403,7 @@ impl Planner {
         let mut statement = statement;
         spelling::normalize(&mut statement)?;
         session.virtual_tables.normalize(&mut statement)?;
+        unread::refuse(&statement, state, session)?;
         let (parts, mut expected) = writes::take_apart(self, state, session, statement).await?;
         let (mut statement, purpose) = match parts {
             Parts::Planned(statement, purpose) => (*statement, purpose),
@@ -536,13 +539,11 @@ impl Planner {
                 }
             }
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {
+                let name = plan.display().to_string();
+                let name = name.split(':').next().unwrap_or("this statement");
                 return Err(Error::unsupported(format!(
                     "{} is not supported",
-                    plan.display()
-                        .to_string()
-                        .split(':')
-                        .next()
-                        .unwrap_or("this statement")
+                    spaced(name)
                 )));
             }
             query => {
@@ -555,6 +556,18 @@ impl Planner {
         };
         Ok((kind, None))
     }
+}
+
+/// `CreateIndex` as `CREATE INDEX`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !words.is_empty() && !words.ends_with(' ') {
+            words.push(' ');
+        }
+        words.push(character.to_ascii_uppercase());
+    }
+    words
 }
 
 /// The typed plan; and whether it holds what was so only now.

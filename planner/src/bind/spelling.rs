@@ -17,6 +17,8 @@ use datafusion::sql::sqlparser::ast::{
 use sluice_catalogs::functions::arithmetic::parse_literal;
 use sluice_spi::{Error, Result, SqlState};
 
+use super::windows;
+
 /// Functions of FROM whose one column is called like the function or, where there is one, like its alias.
 const SINGLE_COLUMN_FUNCTIONS: [&str; 1] = ["generate_series"];
 
@@ -48,17 +50,16 @@ impl VisitorMut for Spellings {
     type Break = Box<Error>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Error>> {
-        flow(fetch_as_limit(query))
+        flow(fetch_as_limit(query).and_then(|()| windows::spell_out(query)))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Box<Error>> {
         let mut names = Vec::new();
-        flow(
-            select
-                .from
-                .iter()
-                .try_for_each(|item| claim_names(item, &mut names)),
-        )
+        let claimed = select
+            .from
+            .iter()
+            .try_for_each(|item| claim_names(item, &mut names));
+        flow(claimed.and_then(|()| windows::spell_out_in(select, None)))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {

@@ -245,6 +245,12 @@ impl Planner {
 
 /// Fails where an expression over nothing does: the optimizer leaves it as it is.
 fn check_constant(expr: &Expr, state: &SessionState) -> Result<()> {
+    if expr
+        .exists(|e| Ok(matches!(e, Expr::ScalarSubquery(_))))
+        .unwrap_or(false)
+    {
+        return Err(needs_one_table("a subquery in UPDATE"));
+    }
     if expr.any_column_refs() || expr.is_volatile() {
         return Ok(());
     }
