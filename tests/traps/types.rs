@@ -88,8 +88,8 @@ fn identifiers_and_arrays() {
 #[test]
 fn comparisons_across_types() {
     check(&[
-        fails("SELECT id FROM texts WHERE t = 0", "42883").differs(),
-        fails("SELECT id FROM texts WHERE v > 1.5", "42883").differs(),
+        fails("SELECT id FROM texts WHERE t = 0", "42883"),
+        fails("SELECT id FROM texts WHERE v > 1.5", "42883"),
         fails("SELECT id FROM numbers WHERE i4 = 'seven'", "22P02"),
         fails("SELECT id FROM numbers WHERE i4 = '7.5'", "22P02"),
         fails("SELECT id FROM times WHERE d = 'someday'", "22007"),

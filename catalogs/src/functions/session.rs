@@ -30,7 +30,6 @@ fn fact(
 }
 
 fn identity(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
-    let with = facts.clone();
     vec![
         fact("current_database", "name", facts, |f| {
             Out::Text(f.database.clone())
@@ -44,6 +43,13 @@ fn identity(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
         fact("session_user", "name", facts, |f| {
             Out::Text(f.session_user.clone())
         }),
+    ]
+}
+
+/// Where unqualified names are looked up: only what is there counts.
+pub(super) fn path_functions(facts: &Arc<SessionFacts>) -> Vec<ScalarUDF> {
+    let with = facts.clone();
+    vec![
         fact("current_schema", "name", facts, |f| {
             Out::text(f.host.snapshot().current_schema())
         }),

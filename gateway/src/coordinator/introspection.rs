@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
-use sluice_catalogs::functions::{SessionFacts, SessionHost, session_functions};
+use sluice_catalogs::functions::{SessionFacts, SessionHost, catalog_functions, session_functions};
 use sluice_catalogs::pg_catalog::{
     self, DatabaseSnapshot, SchemaSnapshot, SessionRow, SettingRow, bind, rewrite,
 };
@@ -47,6 +47,9 @@ pub(super) struct Introspection {
 
 /// The names of the session's functions: the same in every session.
 static FUNCTION_NAMES: OnceLock<HashSet<String>> = OnceLock::new();
+
+/// The names of those that answer from the system catalogs.
+static CATALOG_FUNCTION_NAMES: OnceLock<HashSet<String>> = OnceLock::new();
 
 impl Introspection {
     pub(super) fn new(gateway: &Arc<GatewayFacts>, session: &SessionView) -> Arc<Self> {
@@ -151,6 +154,13 @@ async fn schemas_of(catalog: &Catalog, prefix: &str) -> Vec<SchemaSnapshot> {
     schemas
 }
 
+fn names_of(functions: Vec<ScalarUDF>) -> HashSet<String> {
+    functions
+        .iter()
+        .map(|function| function.name().to_owned())
+        .collect()
+}
+
 impl VirtualTables for Introspection {
     fn is_schema(&self, schema: &str) -> bool {
         pg_catalog::is_virtual_schema(schema)
@@ -163,9 +173,17 @@ impl VirtualTables for Introspection {
 
     fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         // Most statements call none: they must not pay for making them.
-        self.names()
+        if !self.names().contains(name) {
+            return None;
+        }
+        // A call with constants is computed when the statement runs, too late to say that something is missing.
+        if CATALOG_FUNCTION_NAMES
+            .get_or_init(|| names_of(catalog_functions(&self.facts)))
             .contains(name)
-            .then(|| self.functions().get(name).cloned())?
+        {
+            self.host.snapshot();
+        }
+        self.functions().get(name).cloned()
     }
 
     fn function_names(&self) -> Vec<String> {

@@ -907,6 +907,20 @@ pub fn unknown(name: &str) -> Error {
         SqlState::UNDEFINED_OBJECT,
         format!("unrecognized configuration parameter \"{name}\""),
     );
+    // What other databases show this way.
+    let shown = match name.to_ascii_lowercase().as_str() {
+        "tables" => Some("information_schema.tables, or use \\dt in psql"),
+        "columns" => Some("information_schema.columns, or use \\d in psql"),
+        "schemas" => Some("information_schema.schemata, or use \\dn in psql"),
+        "catalogs" | "databases" => Some("system.metadata.catalogs, or use \\l in psql"),
+        "views" => Some("information_schema.views, or use \\dv in psql"),
+        "functions" => Some("pg_catalog.pg_proc, or use \\df in psql"),
+        "processlist" => Some("pg_catalog.pg_stat_activity"),
+        _ => None,
+    };
+    if let Some(shown) = shown {
+        return error.with_hint(format!("SELECT * FROM {shown}."));
+    }
     match nearest(name, SETTINGS.iter().map(|setting| setting.name)) {
         Some(near) => error.with_hint(format!("Perhaps you meant \"{near}\".")),
         None => error,

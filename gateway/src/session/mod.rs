@@ -74,6 +74,8 @@ pub struct Session {
     search_path: Option<SearchPath>,
     /// Notices that the next answer carries.
     notices: Vec<Error>,
+    /// Statements of this transaction block that their sources have committed already.
+    committed_alone: u64,
 }
 
 impl Session {
@@ -88,6 +90,7 @@ impl Session {
             prepared_view: Arc::default(),
             search_path: None,
             notices: Vec::new(),
+            committed_alone: 0,
         }
     }
 
@@ -108,6 +111,27 @@ impl Session {
 
     fn warn(&mut self, code: SqlState, message: &str) {
         self.notices.push(Error::new(code, message));
+    }
+
+    /// A statement has changed something at a source, which committed it.
+    pub fn committed_alone(&mut self) {
+        if self.transaction == Transaction::Open {
+            self.committed_alone += 1;
+        }
+    }
+
+    /// Nothing undoes what sources have committed.
+    fn warn_of_committed(&mut self) {
+        let message = match self.committed_alone {
+            0 => return,
+            1 => {
+                "one statement of this transaction was committed by its source and stays".to_owned()
+            }
+            n => format!(
+                "{n} statements of this transaction were committed by their sources and stay"
+            ),
+        };
+        self.warn(SqlState::from_source("01000"), &message);
     }
 
     /// What the engine is told with each statement.
@@ -238,6 +262,10 @@ impl Session {
             return Ok(if commit { "COMMIT" } else { "ROLLBACK" });
         }
         let committed = commit && self.transaction == Transaction::Open;
+        if !committed {
+            self.warn_of_committed();
+        }
+        self.committed_alone = 0;
         self.end_transaction(committed);
         if chain {
             self.begin(&Modes::default())?;
@@ -514,6 +542,7 @@ impl Session {
                 self.entry
                     .with_settings(|settings| settings.roll_back_to(index + 1));
                 self.transaction = Transaction::Open;
+                self.warn_of_committed();
                 "ROLLBACK"
             }
             Utility::SetTransaction {
