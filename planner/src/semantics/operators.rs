@@ -15,7 +15,6 @@ use super::casts::printer;
 use super::comparisons::{self, Common, comparison};
 use super::literals::{self, as_float, typed_as};
 use super::moments;
-use super::text;
 use super::types::{
     as_decimal, call, cast_to, digits_of, field_of, integer, is_decimal, is_text, type_of,
 };
