@@ -252,15 +252,16 @@ impl Converter<'_> {
         let (Some(from_type), Some(to_type)) = (ValueType::of(&from), ValueType::of(to)) else {
             return Err(changed());
         };
-        use ValueType::{Decimal, Int16, Int32, Int64};
+        use ValueType::{Decimal, Int16, Int32, Int64, UInt64};
         let exact = match (from_type, to_type) {
             (same, other) if same == other => return self.convert(expr),
             (Int16, Int32 | Int64) | (Int32, Int64) => true,
-            (integer, Decimal { precision, scale }) if integer.is_integer() => {
-                let digits = match integer {
+            (Int16 | Int32 | Int64 | UInt64, Decimal { precision, scale }) => {
+                let digits = match from_type {
                     Int16 => 5,
                     Int32 => 10,
-                    _ => 19,
+                    Int64 => 19,
+                    _ => 20,
                 };
                 scale >= 0 && i16::from(precision) - i16::from(scale) >= digits
             }

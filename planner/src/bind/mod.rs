@@ -498,14 +498,14 @@ impl Planner {
                 } else {
                     Some(QueryPlan::new(state, create.input.as_ref().clone())?)
                 };
-                let (primary_key, unique, mut defaults, with_data) = match purpose {
+                let with_data = !matches!(purpose, Purpose::DefineAs { with_data: false });
+                let (primary_key, unique, mut defaults) = match purpose {
                     Purpose::Define {
                         primary_key,
                         unique,
                         defaults,
-                        with_data,
-                    } => (primary_key, unique, defaults, with_data),
-                    _ => (Vec::new(), Vec::new(), Vec::new(), true),
+                    } => (primary_key, unique, defaults),
+                    _ => Default::default(),
                 };
                 defaults.resize(columns.fields().len(), None);
                 // As in PostgreSQL, the columns of a query may be NULL in a table made of it.

@@ -53,20 +53,26 @@ pub(super) fn table(mut create: CreateTable) -> Result<(CreateTable, Purpose)> {
             column.options.push(not_null());
         }
     }
-    // The gateway's parser writes WITH NO DATA so.
-    let with_data = !create.query.as_ref().is_some_and(|query| {
-        matches!(
-            query.limit_clause,
-            Some(LimitClause::OffsetCommaLimit { .. })
-        )
-    });
     let purpose = Purpose::Define {
         primary_key,
         unique,
         defaults,
-        with_data,
     };
     Ok((create, purpose))
+}
+
+/// `CREATE TABLE … AS`: the query says the columns.
+pub(super) fn table_as(create: &CreateTable) -> Result<Purpose> {
+    check_plain(create)?;
+    let limit = create
+        .query
+        .as_ref()
+        .and_then(|query| query.limit_clause.as_ref());
+    // The gateway's parser writes WITH NO DATA so.
+    let without = matches!(limit, Some(LimitClause::OffsetCommaLimit { .. }));
+    Ok(Purpose::DefineAs {
+        with_data: !without,
+    })
 }
 
 fn add_key(
@@ -104,7 +110,7 @@ fn no_constraint(text: &str) -> Error {
 
 /// Refuses what a table is more than its columns, constraints and query: PARTITION BY, INHERITS, LIKE,
 /// TEMPORARY, storage parameters.
-pub(super) fn check_plain(create: &CreateTable) -> Result<()> {
+fn check_plain(create: &CreateTable) -> Result<()> {
     let plain = CreateTableBuilder::new(create.name.clone())
         .or_replace(create.or_replace)
         .if_not_exists(create.if_not_exists)

@@ -59,8 +59,9 @@ pub(super) enum Purpose {
         primary_key: Vec<String>,
         unique: Vec<Vec<String>>,
         defaults: Vec<Option<ColumnDefault>>,
-        with_data: bool,
     },
+    /// A new table of a query's rows, or of its columns alone.
+    DefineAs { with_data: bool },
 }
 
 /// A statement, taken apart.
@@ -106,9 +107,9 @@ pub(super) async fn take_apart(
             (Parts::Planned(Box::new(query), purpose), none)
         }
         Statement::CreateTable(create) if create.query.is_some() => {
-            define::check_plain(&create)?;
+            let purpose = define::table_as(&create)?;
             let create = Statement::CreateTable(create);
-            (Parts::Planned(Box::new(create), Purpose::Plain), none)
+            (Parts::Planned(Box::new(create), purpose), none)
         }
         Statement::CreateTable(create) => {
             let (create, purpose) = define::table(create)?;
@@ -232,7 +233,9 @@ impl Purpose {
                     or_replace,
                 }
             }
-            purpose @ (Purpose::Plain | Purpose::Define { .. }) => return Ok(Err((plan, purpose))),
+            purpose @ (Purpose::Plain | Purpose::Define { .. } | Purpose::DefineAs { .. }) => {
+                return Ok(Err((plan, purpose)));
+            }
         }))
     }
 }
