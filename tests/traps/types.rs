@@ -15,10 +15,11 @@ fn enums() {
         exactly("SELECT m, count(*) FROM things GROUP BY m").as_text(),
         exactly("SELECT count(DISTINCT m) FROM things"),
         exactly("SELECT a.id, b.id FROM things a JOIN things b ON a.m = b.m"),
-        exactly("SELECT id FROM things WHERE m = 'nonsense'")
-            .means("SELECT id FROM things WHERE m::text = 'nonsense'"),
-        exactly("SELECT id FROM things WHERE m IN ('ok', 'nonsense')")
-            .means("SELECT id FROM things WHERE m::text IN ('ok', 'nonsense')"),
+        fails("SELECT id FROM things WHERE m = 'nonsense'", "22P02"),
+        fails(
+            "SELECT id FROM things WHERE m IN ('ok', 'nonsense')",
+            "22P02",
+        ),
         kept("SELECT id, m FROM things ORDER BY m, id LIMIT 3")
             .means("SELECT id, m FROM things ORDER BY m::text, id LIMIT 3"),
         kept("SELECT min(m), max(m) FROM things")
@@ -96,8 +97,7 @@ fn comparisons_across_types() {
         fails(
             "SELECT a.id FROM numbers a JOIN texts b ON a.i4 = b.t",
             "42883",
-        )
-        .differs(),
+        ),
         same("SELECT id FROM numbers WHERE i4 = '7'"),
         same("SELECT id FROM numbers WHERE i4 = ' 7 '"),
         same("SELECT id FROM numbers WHERE i4 = 7.0"),
