@@ -11,7 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, GroupByExpr, LimitClause, OrderBy, OrderByKind, Query, Select, SelectFlavor,
-    Statement, TableFactor, Visit, Visitor, WindowType,
+    Statement, TableFactor, Value, Visit, Visitor, WindowType,
 };
 use sluice_spi::{Error, Result, SqlState};
 
@@ -131,7 +131,10 @@ fn check_query(query: &Query) -> Result<()> {
         }
     }
     match limit_clause {
-        Some(LimitClause::OffsetCommaLimit { .. }) => {
+        // The gateway's parser writes WITH NO DATA as LIMIT 0, 0.
+        Some(LimitClause::OffsetCommaLimit { offset, limit })
+            if !(is_zero(offset) && is_zero(limit)) =>
+        {
             let message = "LIMIT #,# syntax is not supported";
             return Err(Error::new(SqlState::SYNTAX_ERROR, message)
                 .with_hint("Use separate LIMIT and OFFSET clauses."));
@@ -154,6 +157,10 @@ fn check_query(query: &Query) -> Result<()> {
         return Err(no_such_syntax("|>"));
     }
     Ok(())
+}
+
+fn is_zero(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number == "0"))
 }
 
 fn check_select(select: &Select) -> Result<()> {
