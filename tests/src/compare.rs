@@ -169,11 +169,16 @@ fn compare_for_sort(a: &[Option<String>], b: &[Option<String>]) -> std::cmp::Ord
             .cloned()
             .collect()
     };
-    // Beyond 2^53 several whole numbers are one float.
     let numbers = |row: &[Option<String>]| -> Vec<(f64, i128)> {
         row.iter()
             .flatten()
-            .filter_map(|text| Some((text.parse().ok()?, text.parse().unwrap_or(0))))
+            .filter_map(|text| {
+                let number: f64 = text.parse().ok()?;
+                // Beyond 2^53 several whole numbers are one float. Below, `1` and `1.00` are one number.
+                let is_large = number.abs() >= 9_007_199_254_740_992.0;
+                let whole = is_large.then(|| text.parse().unwrap_or(0));
+                Some((number, whole.unwrap_or(0)))
+            })
             .collect()
     };
     let nulls = |row: &[Option<String>]| -> Vec<bool> { row.iter().map(Option::is_none).collect() };
@@ -244,7 +249,7 @@ mod tests {
             columns: ["a", "b"]
                 .map(|name| crate::client::Column {
                     name: name.into(),
-                    type_oid: 23,
+                    type_oid: 1700,
                 })
                 .to_vec(),
             rows: cells
@@ -256,6 +261,11 @@ mod tests {
         let (one, two) = (
             pair([None, Some("0"), Some("0"), None]),
             pair([Some("0"), None, None, Some("0")]),
+        );
+        assert!(rows(&one, &two, Order::Any).is_ok());
+        let (one, two) = (
+            pair([None, Some("1.00"), Some("1.00"), None]),
+            pair([Some("1"), None, None, Some("1")]),
         );
         assert!(rows(&one, &two, Order::Any).is_ok());
         let large = ["9007199254740993", "9007199254740992"];
