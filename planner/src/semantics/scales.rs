@@ -127,10 +127,13 @@ fn of_call(function: &ScalarFunction, schema: &DFSchema) -> Result<Scale> {
 fn of_case(case: &Case, schema: &DFSchema) -> Result<Scale> {
     let mut scale = match &case.else_expr {
         Some(otherwise) => scale_of(otherwise, schema)?,
-        // Of NULL there is nothing to show.
         None => Scale::Fixed(0),
     };
     for (condition, value) in case.when_then_expr.iter().rev() {
+        // Of NULL there is nothing to show.
+        if matches!(value.as_ref(), Expr::Literal(value, _) if value.is_null()) {
+            continue;
+        }
         let condition = match &case.expr {
             Some(subject) => subject.as_ref().clone().eq(condition.as_ref().clone()),
             None => condition.as_ref().clone(),
