@@ -265,7 +265,7 @@ impl TableProvider for CatalogTable {
             coordinator_only: self.catalog.connector().coordinator_only(),
             key_limits: key_limits(
                 self.catalog.connector().pushdown(),
-                &self.estimate(state, &[])?,
+                || statistics::to_engine(&self.statistics, &self.schema),
                 statistics.num_rows.get_value().copied(),
             ),
             notes: self.notes.lock().clone(),

@@ -9,15 +9,19 @@ use sluice_spi::{JoinMethod, Pushdown};
 const LOOK_UP_ROWS: f64 = 3.0;
 
 /// Keys of a column (by its index) beyond which a scan is faster without them, since the source would look each
-/// one up. `whole` are the statistics of the table, of which `rows` are left after its filters. A column that is
-/// not here has no such limit.
+/// one up. `whole` gives the statistics of the table, of which `rows` are left after its filters; only a source that
+/// looks up is asked for them. A column that is not here has no such limit.
 pub(crate) fn key_limits(
     pushdown: Option<&dyn Pushdown>,
-    whole: &Statistics,
+    whole: impl FnOnce() -> Statistics,
     rows: Option<usize>,
 ) -> BTreeMap<usize, usize> {
     let looks_up = pushdown.is_some_and(|p| p.join_method() == JoinMethod::NestedLoop);
-    let (true, Some(all), Some(rows)) = (looks_up, whole.num_rows.get_value(), rows) else {
+    let (true, Some(rows)) = (looks_up, rows) else {
+        return BTreeMap::new();
+    };
+    let whole = whole();
+    let Some(all) = whole.num_rows.get_value() else {
         return BTreeMap::new();
     };
     let columns = whole.column_statistics.iter().enumerate();
@@ -50,11 +54,11 @@ mod tests {
         orders.num_rows = Precision::Inexact(1_500_000);
         orders.column_statistics[0].distinct_count = Precision::Inexact(100_000);
         let (looks_up, hashes) = (Takes(JoinMethod::NestedLoop), Takes(JoinMethod::Hash));
-        let all = key_limits(Some(&looks_up), &orders, Some(1_500_000));
+        let all = key_limits(Some(&looks_up), || orders.clone(), Some(1_500_000));
         assert_eq!(all, BTreeMap::from([(0, 33_333)]));
-        let filtered = key_limits(Some(&looks_up), &orders, Some(20_000));
+        let filtered = key_limits(Some(&looks_up), || orders.clone(), Some(20_000));
         assert_eq!(filtered, BTreeMap::from([(0, 444)]));
-        assert!(key_limits(Some(&hashes), &orders, Some(20_000)).is_empty());
-        assert!(key_limits(Some(&looks_up), &orders, None).is_empty());
+        assert!(key_limits(Some(&hashes), || orders.clone(), Some(20_000)).is_empty());
+        assert!(key_limits(Some(&looks_up), || orders.clone(), None).is_empty());
     }
 }
